@@ -1,0 +1,274 @@
+"""The site's settings, in one class for all units; `configure(c)` turns them into JupyterHub's own.
+
+Hub, service, gate and proxy read the same ``jupyterhub_config.py``, so a value is written once::
+
+    c.Toolkit.cpus = 64
+    configure(c)
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import uuid
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from traitlets import Bool, Float, Int, Unicode, default, validate
+from traitlets.config import Config, Configurable
+from traitlets.config.loader import PyFileConfigLoader
+
+from .site_secrets import private_dir, site_secret, write_private
+
+__all__ = ["Toolkit", "configure", "load_settings"]
+
+SERVICE_NAME = "toolkit"
+SERVICE_PREFIX = "/services/toolkit/"
+
+
+class Toolkit(Configurable):
+    """A site: addresses, storage, capacity and defaults. Set as ``c.Toolkit.<name>``."""
+
+    state_dir = Unicode(
+        help="""Folder for everything that this site keeps: databases, secrets, logs of the units, the runs' files and the
+        users' data. Default: the environment's TOOLKIT_STATE, or `.toolkit` in the present folder.""",
+    ).tag(config=True)
+
+    @default("state_dir")
+    def _default_state_dir(self) -> str:
+        return os.environ.get("TOOLKIT_STATE", ".toolkit")
+
+    @validate("state_dir")
+    def _absolute_state_dir(self, proposal: Any) -> str:
+        return str(Path(proposal["value"]).absolute())
+
+    base_port = Int(
+        help="""First of the six ports in a row that the units listen on: proxy (+0), job hosts (+1), service (+2), the gate's
+        side for the proxy (+3), the proxy's own API (+4), hub (+5). Default: TOOLKIT_PORT, or 8000.""",
+    ).tag(config=True)
+
+    @default("base_port")
+    def _default_base_port(self) -> int:
+        return int(os.environ.get("TOOLKIT_PORT", "8000"))
+
+    bind_ip = Unicode(
+        "127.0.0.1",
+        help="""Address that proxy and job hosts listen on. Keep it on loopback behind a TLS terminator; the other units never
+        leave loopback.""",
+    ).tag(config=True)
+
+    public_url = Unicode(
+        help="""Address that users type, as `https://hub.example.org`. Default: http on bind_ip and base_port.""",
+    ).tag(config=True)
+
+    @default("public_url")
+    def _default_public_url(self) -> str:
+        return f"http://{self.bind_ip}:{self.base_port}"
+
+    jobs_url = Unicode(
+        help="""Scheme and domain under which each job has a host of its own, as `https://jobs.example.org` for
+        `https://ID.jobs.example.org/`. It must not be a parent or child of the hub's domain that shares cookies with it, and
+        needs wildcard DNS and TLS. Default: `http://localhost` on base_port + 1 (browsers resolve `*.localhost` to loopback).""",
+    ).tag(config=True)
+
+    @default("jobs_url")
+    def _default_jobs_url(self) -> str:
+        return f"http://localhost:{self.base_port + 1}"
+
+    organization = Unicode("acme", help="Name of the organization that is made at the first start.").tag(config=True)
+
+    database_url = Unicode(
+        help="""SQLAlchemy URL of the toolkit's database; the hub keeps one of its own. Default: SQLite in state_dir.""",
+    ).tag(config=True)
+
+    @default("database_url")
+    def _default_database_url(self) -> str:
+        return f"sqlite:///{self.state / 'toolkit.sqlite'}"
+
+    cpus = Float(
+        help="""CPUs that all runs together may hold. Default: the machine's.""",
+    ).tag(config=True)
+
+    @default("cpus")
+    def _default_cpus(self) -> float:
+        return float(os.cpu_count() or 1)
+
+    memory = Float(
+        help="""Memory in GiB that all runs together may hold. Default: the machine's, rounded down to a tenth.""",
+    ).tag(config=True)
+
+    @default("memory")
+    def _default_memory(self) -> float:
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return int(total / 2**30 * 10) / 10
+
+    overcommit = Float(
+        1.0,
+        min=0.1,
+        help="""Factor on `cpus` at admission. 2.0 lets runs declare twice the CPUs that exist; each still gets at most what it
+        declared. Memory is never over-committed, for a run would be killed for what another one took.""",
+    ).tag(config=True)
+
+    default_image = Unicode(
+        "toolkit-lab", help="Image of jobs that name none, and of users' own servers; it must contain JupyterLab."
+    ).tag(config=True)
+
+    server_cpu = Float(1.0, help="CPUs of a user's own server (“Start my server”).").tag(config=True)
+    server_memory = Float(2.0, help="Memory of a user's own server in GiB.").tag(config=True)
+
+    interactive_limit = Int(4, help="Interactive jobs that one user may have alive at a time.").tag(config=True)
+
+    stop_grace = Int(
+        10, min=3, help="Seconds between SIGTERM and SIGKILL when a job is killed; the last two belong to the toolkit."
+    ).tag(config=True)
+
+    pull_images = Bool(True, help="Whether an image that is not on this machine is pulled from its registry.").tag(config=True)
+
+    docker_network = Unicode(
+        "toolkit-jobs", help="Docker network of the jobs; made when it is missing, with traffic between its containers off."
+    ).tag(config=True)
+
+    # --- derived ----------------------------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> Path:
+        return Path(self.state_dir)
+
+    @property
+    def runs_dir(self) -> Path:
+        """One folder for each run: its log and the files that are mounted into its container."""
+        return self.state / "runs"
+
+    @property
+    def data_root(self) -> Path:
+        """One folder for each volume."""
+        return self.state / "data"
+
+    @property
+    def runtime_dir(self) -> Path:
+        """Folder that is mounted read-only at /opt/toolkit in every run; built by `make runtime`."""
+        return self.state / "runtime"
+
+    @property
+    def jobs_domain(self) -> str:
+        """Host and port below which the job hosts live."""
+        return urlsplit(self.jobs_url).netloc
+
+    @property
+    def jobs_scheme(self) -> str:
+        return urlsplit(self.jobs_url).scheme
+
+    @property
+    def service_url(self) -> str:
+        return f"http://127.0.0.1:{self.base_port + 2}"
+
+    @property
+    def gate_url(self) -> str:
+        """The gate's side for the proxy: what `Spawner.start()` returns."""
+        return f"http://127.0.0.1:{self.base_port + 3}"
+
+    @property
+    def proxy_api_url(self) -> str:
+        return f"http://127.0.0.1:{self.base_port + 4}"
+
+    @property
+    def hub_url(self) -> str:
+        return f"http://127.0.0.1:{self.base_port + 5}"
+
+    @property
+    def jobs_port(self) -> int:
+        """Port that the gate serves the job hosts on (a TLS terminator may stand before it)."""
+        return self.base_port + 1
+
+    @property
+    def instance_id(self) -> str:
+        """Marks the containers of this site, so that two sites on one engine leave each other's alone."""
+        path = private_dir(self.state) / "instance-id"
+        if not path.exists():
+            write_private(path, str(uuid.uuid4()), replace=False)
+        return path.read_text().strip()
+
+    def secret(self, name: str) -> str:
+        """`service-token` (the service at the hub), `internal-token` (spawner at the service), `proxy-token`."""
+        return site_secret(private_dir(self.state), name)
+
+
+def load_settings(path: str | None = None) -> Toolkit:
+    """The settings as ``jupyterhub_config.py`` gives them, for the units that are not the hub.
+
+    `path` defaults to the environment's TOOLKIT_CONFIG, then to ``jupyterhub_config.py`` in the present folder.
+    """
+    file = Path(path or os.environ.get("TOOLKIT_CONFIG", "jupyterhub_config.py")).absolute()
+    config = PyFileConfigLoader(file.name, path=str(file.parent)).load_config()
+    return Toolkit(config=config)
+
+
+def configure(c: Config) -> Toolkit:
+    """Set JupyterHub up for the toolkit. Call it after the site's ``c.Toolkit.…`` values and before its other ones."""
+    site = Toolkit(config=c)
+    _configure_addresses(c, site)
+    _configure_service(c, site)
+    _configure_servers(c, site)
+    return site
+
+
+def _configure_addresses(c: Config, site: Toolkit) -> None:
+    hub = c.JupyterHub
+    hub.bind_url = f"http://{site.bind_ip}:{site.base_port}"
+    hub.hub_bind_url = site.hub_url
+    hub.db_url = f"sqlite:///{private_dir(site.state) / 'hub.sqlite'}"
+    hub.cookie_secret_file = str(site.state / "secrets" / "hub-cookie-secret")
+    site.secret("hub-cookie-secret")
+    # The proxy is a unit of its own, and neither it nor any job ends with the hub.
+    hub.cleanup_servers = False
+    hub.cleanup_proxy = False
+    c.ConfigurableHTTPProxy.should_start = False
+    c.ConfigurableHTTPProxy.api_url = site.proxy_api_url
+    c.ConfigurableHTTPProxy.auth_token = site.secret("proxy-token")
+
+
+def _configure_service(c: Config, site: Toolkit) -> None:
+    hub = c.JupyterHub
+    hub.services = [
+        {
+            "name": SERVICE_NAME,
+            "url": site.service_url,
+            "api_token": site.secret("service-token"),
+            "oauth_no_confirm": True,
+            "oauth_redirect_uri": f"{site.public_url}{SERVICE_PREFIX}oauth_callback",
+            "display": False,
+        },
+        {"name": "toolkit-proxy", "api_token": site.secret("proxy-check-token"), "display": False},
+    ]
+    hub.load_roles = [
+        {"name": "user", "scopes": ["self", f"access:services!service={SERVICE_NAME}"]},
+        # Enough to start and end servers; never `tokens` or `admin:users`, which would equal being every user.
+        {"name": "toolkit-service", "services": [SERVICE_NAME], "scopes": ["servers", "list:users", "read:users:name"]},
+        # For whoever starts the proxy: the hub is told to post its routes again.
+        {"name": "toolkit-proxy", "services": ["toolkit-proxy"], "scopes": ["proxy"]},
+    ]
+    hub.default_url = SERVICE_PREFIX
+    hub.authenticator_class = "toolkit_hub.auth.authenticator.PasswordAuthenticator"
+    c.PasswordAuthenticator.allow_all = True
+    c.PasswordAuthenticator.database_url = site.database_url
+
+
+def _configure_servers(c: Config, site: Toolkit) -> None:
+    hub = c.JupyterHub
+    hub.allow_named_servers = True
+    # A log-in leads to our page; it must not start the unnamed server, which does not exist here.
+    hub.redirect_to_server = False
+    hub.spawner_class = "toolkit_spawner.spawner.ToolkitSpawner"
+    # Servers that do not answer in time are stopped by the hub at its start: give them long, and start without waiting.
+    hub.init_spawners_timeout = 1
+    hub.concurrent_spawn_limit = 0
+    spawner = c.ToolkitSpawner
+    spawner.gate_url = site.gate_url
+    spawner.service_url = site.service_url
+    spawner.service_token = site.secret("internal-token")
+    spawner.public_url = site.public_url
+    spawner.http_timeout = 120
+    spawner.start_timeout = 3600  # an image may have to be pulled first
+    spawner.poll_interval = 30  # Docker's events tell first; this is the net below them
+    spawner.cmd = [sys.executable]  # unused: the command comes from the launch spec

@@ -1,0 +1,288 @@
+"""Docker Engine, as the toolkit uses it: the only module that imports docker.
+
+Every call runs in a pool of threads with a time-out, so that a slow or dead engine delays nobody else; calls that may take
+long (stopping a container, pulling and building images) have a pool of their own.
+
+Errors are told apart by what is *known*:
+
+- `NoSuchObject`: the engine itself says that there is none.
+- `EngineRefused`: the engine answered, and said no.
+- `EngineUnavailable`: no answer. Nothing follows from it about any container.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+import docker
+import requests
+import urllib3
+from docker.errors import APIError, DockerException, NotFound
+
+__all__ = [
+    "ContainerState",
+    "Engine",
+    "EngineEvent",
+    "EngineRefused",
+    "EngineUnavailable",
+    "NoSuchObject",
+    "RUN_LABEL",
+    "INSTANCE_LABEL",
+]
+
+#: Labels by which the toolkit finds its containers: the run's server name, and the site.
+RUN_LABEL = "toolkit.run"
+INSTANCE_LABEL = "toolkit.instance"
+
+ResultT = TypeVar("ResultT")
+
+#: Seconds without an answer after which an engine call is given up.
+CALL_TIMEOUT_S = 10
+#: Seconds without a sign of progress after which a pull is given up.
+PULL_STALL_S = 20
+
+
+class EngineUnavailable(Exception):
+    """The engine did not answer."""
+
+
+class EngineRefused(Exception):
+    """The engine answered with an error."""
+
+
+class NoSuchObject(EngineRefused):
+    """The engine knows no such container, image or network."""
+
+
+@dataclass(frozen=True)
+class ContainerState:
+    """What the engine says about a container."""
+
+    id: str
+    run: str
+    running: bool
+    created_only: bool
+    exit_code: int
+    oom_killed: bool
+    error: str
+    ip: str | None
+    started_at: str
+    finished_at: str
+    image: str
+
+
+@dataclass(frozen=True)
+class EngineEvent:
+    """One event of a container of ours, as `die` or `start`."""
+
+    action: str
+    run: str
+    container_id: str
+    exit_code: int | None
+
+
+class Engine:
+    """Calls to one engine. Safe to share between coroutines; `events()` is for a thread of the caller's."""
+
+    def __init__(self, base_url: str | None = None) -> None:
+        self._base_url = base_url
+        self._local = threading.local()
+        self._calls = ThreadPoolExecutor(16, thread_name_prefix="engine")
+        self._slow = ThreadPoolExecutor(32, thread_name_prefix="engine-slow")
+
+    def _client(self, timeout: float | None = CALL_TIMEOUT_S) -> Any:
+        """A client of this thread's own: requests' sessions are not made for sharing."""
+        clients: dict[float | None, Any] = self._local.__dict__.setdefault("clients", {})
+        if timeout not in clients:
+            options = {"base_url": self._base_url} if self._base_url else docker.utils.kwargs_from_env()
+            clients[timeout] = docker.APIClient(version="1.41", timeout=timeout, **options)
+        return clients[timeout]
+
+    def _guard(self, call: Callable[[Any], ResultT], timeout: float | None) -> ResultT:
+        try:
+            return call(self._client(timeout))
+        except NotFound as error:
+            raise NoSuchObject(str(error.explanation or error)) from error
+        except APIError as error:
+            raise EngineRefused(str(error.explanation or error)) from error
+        except (DockerException, requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+            raise EngineUnavailable(f"Docker Engine does not answer: {error}") from error
+
+    async def call(self, call: Callable[[Any], ResultT], timeout: float = CALL_TIMEOUT_S) -> ResultT:
+        """Run `call(client)` in the pool; `client` is a docker ``APIClient``."""
+        return await asyncio.get_running_loop().run_in_executor(self._calls, self._guard, call, timeout)
+
+    async def slow_call(self, call: Callable[[Any], ResultT], timeout: float) -> ResultT:
+        return await asyncio.get_running_loop().run_in_executor(self._slow, self._guard, call, timeout)
+
+    # --- the engine ---------------------------------------------------------------------------------------------------
+
+    async def ping(self) -> str:
+        """The engine's version."""
+        version = await self.call(lambda client: client.version())
+        return str(version["Version"])
+
+    async def host_name(self) -> str:
+        return str((await self.call(lambda client: client.info()))["Name"])
+
+    # --- images -------------------------------------------------------------------------------------------------------
+
+    async def image(self, reference: str) -> dict[str, Any]:
+        """The image's description. Raises `NoSuchObject` when it is not on this machine."""
+        return await self.call(lambda client: client.inspect_image(reference))
+
+    async def pull(self, reference: str) -> None:
+        """Fetch an image. Raises `EngineRefused` with the registry's words, also when nothing moves for 20 s."""
+        await self.slow_call(lambda client: _pull(client, reference), PULL_STALL_S)
+
+    def build_image(self, folder: Path, tag: str, build_args: dict[str, str], say: Callable[[str], None]) -> None:
+        """Build `folder` with the engine's classic builder, handing each line of its output to `say`. Blocks."""
+        stream = self._client(None).build(
+            path=str(folder), tag=tag, buildargs=build_args, decode=True, rm=True, forcerm=True, pull=False
+        )
+        _follow(stream, say)
+
+    def import_image(self, archive: BinaryIO, repository: str, tag: str) -> None:
+        """Make an image of a root file system's tar. Blocks."""
+        answer = self._client(None).import_image_from_data(archive.read(), repository=repository, tag=tag)
+        reply = json.loads(answer.strip().splitlines()[-1])
+        if "error" in reply:
+            raise EngineRefused(str(reply["error"]))
+
+    def has_image(self, reference: str) -> bool:
+        """Blocks."""
+        try:
+            self._guard(lambda client: client.inspect_image(reference), CALL_TIMEOUT_S)
+        except NoSuchObject:
+            return False
+        return True
+
+    # --- containers ---------------------------------------------------------------------------------------------------
+
+    async def find(self, instance: str, run: str) -> ContainerState | None:
+        """The container of a run; None only if the engine itself says that there is none."""
+        found = await self._list({INSTANCE_LABEL: instance, RUN_LABEL: run})
+        return await self.inspect(found[0]) if found else None
+
+    async def list_runs(self, instance: str) -> list[ContainerState]:
+        """All containers of a site, ended ones included."""
+        states = []
+        for container_id in await self._list({INSTANCE_LABEL: instance}):
+            try:
+                states.append(await self.inspect(container_id))
+            except NoSuchObject:
+                continue  # removed in between
+        return states
+
+    async def _list(self, labels: dict[str, str]) -> list[str]:
+        filters = {"label": [f"{key}={value}" for key, value in labels.items()]}
+        found = await self.call(lambda client: client.containers(all=True, filters=filters))
+        return [str(item["Id"]) for item in found]
+
+    async def inspect(self, container_id: str) -> ContainerState:
+        return _state(await self.call(lambda client: client.inspect_container(container_id)))
+
+    async def create(self, name: str, config: dict[str, Any]) -> str:
+        """Create a container from a body of ``POST /containers/create``; the id of an equally named one if it is there."""
+
+        def create(client: Any) -> str:
+            try:
+                return str(client.create_container_from_config(config, name)["Id"])
+            except APIError as error:
+                if error.status_code == requests.codes.conflict:
+                    return str(client.inspect_container(name)["Id"])
+                raise
+
+        return await self.call(create, 30)
+
+    async def start(self, container_id: str) -> None:
+        """Start it; nothing happens if it runs already."""
+        await self.slow_call(lambda client: client.start(container_id), 60)
+
+    async def stop(self, container_id: str, grace: int) -> None:
+        """SIGTERM, then SIGKILL after `grace` seconds. Nothing happens if it has ended."""
+        await self.slow_call(lambda client: client.stop(container_id, timeout=grace), grace + CALL_TIMEOUT_S)
+
+    async def remove(self, container_id: str) -> None:
+        """Remove it, running or not; nothing happens if it is gone."""
+        try:
+            await self.slow_call(lambda client: client.remove_container(container_id, force=True, v=True), 30)
+        except NoSuchObject:
+            return
+        except EngineRefused as error:
+            if "already in progress" not in str(error):
+                raise
+
+    async def ensure_network(self, name: str) -> None:
+        """A bridge network on which containers do not reach each other."""
+
+        def ensure(client: Any) -> None:
+            if client.networks(names=[name]) and any(item["Name"] == name for item in client.networks(names=[name])):
+                return
+            client.create_network(
+                name, driver="bridge", check_duplicate=True, options={"com.docker.network.bridge.enable_icc": "false"}
+            )
+
+        await self.call(ensure, 30)
+
+    # --- events -------------------------------------------------------------------------------------------------------
+
+    def events(self, instance: str, since: float | None = None) -> Iterator[EngineEvent]:
+        """Events of a site's containers as they happen. Blocks; ends or raises when the engine goes away."""
+        filters = {"type": "container", "label": f"{INSTANCE_LABEL}={instance}", "event": ["start", "die", "oom", "destroy"]}
+        options = {"base_url": self._base_url} if self._base_url else docker.utils.kwargs_from_env()
+        client = docker.APIClient(version="1.41", timeout=None, **options)
+        try:
+            for item in client.events(since=since, filters=filters, decode=True):
+                attributes = item["Actor"]["Attributes"]
+                code = attributes.get("exitCode")
+                yield EngineEvent(
+                    item["Action"], attributes.get(RUN_LABEL, ""), item["Actor"]["ID"], int(code) if code else None
+                )
+        except (DockerException, requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+            raise EngineUnavailable(f"Docker Engine's events broke off: {error}") from error
+        finally:
+            client.close()
+
+    def close(self) -> None:
+        self._calls.shutdown(wait=False, cancel_futures=True)
+        self._slow.shutdown(wait=False, cancel_futures=True)
+
+
+def _pull(client: Any, reference: str) -> None:
+    tag = None if "@" in reference or ":" in reference.rpartition("/")[2] else "latest"
+    _follow(client.pull(reference, tag=tag, stream=True, decode=True), lambda line: None)
+
+
+def _follow(stream: Iterator[dict[str, Any]], say: Callable[[str], None]) -> None:
+    for item in stream:
+        if "error" in item:
+            raise EngineRefused(str(item["error"]))
+        text = str(item.get("stream") or item.get("status") or "").rstrip()
+        if text:
+            say(text)
+
+
+def _state(raw: dict[str, Any]) -> ContainerState:
+    state, networks = raw["State"], raw["NetworkSettings"].get("Networks") or {}
+    addresses = [network["IPAddress"] for network in networks.values() if network.get("IPAddress")]
+    return ContainerState(
+        id=raw["Id"],
+        run=(raw["Config"].get("Labels") or {}).get(RUN_LABEL, ""),
+        running=bool(state["Running"]),
+        created_only=state["Status"] == "created",
+        exit_code=int(state["ExitCode"]),
+        oom_killed=bool(state["OOMKilled"]),
+        error=str(state.get("Error") or ""),
+        ip=addresses[0] if addresses else None,
+        started_at=state["StartedAt"],
+        finished_at=state["FinishedAt"],
+        image=raw["Image"],
+    )
