@@ -123,10 +123,13 @@ class Toolkit(Configurable):
         10, min=3, help="Seconds between SIGTERM and SIGKILL when a job is killed; the last two belong to the toolkit."
     ).tag(config=True)
 
-    pull_images = Bool(True, help="Whether an image that is not on this machine is pulled from its registry.").tag(config=True)
+    pull_images = Bool(True, help="Whether an image that is not on this machine is pulled from its registry.").tag(
+        config=True
+    )
 
     docker_network = Unicode(
-        "toolkit-jobs", help="Docker network of the jobs; made when it is missing, with traffic between its containers off."
+        "toolkit-jobs",
+        help="Docker network of the jobs; made when it is missing, with traffic between its containers off.",
     ).tag(config=True)
 
     # --- derived ----------------------------------------------------------------------------------------------------

@@ -27,14 +27,14 @@ import urllib3
 from docker.errors import APIError, DockerException, NotFound
 
 __all__ = [
+    "INSTANCE_LABEL",
+    "RUN_LABEL",
     "ContainerState",
     "Engine",
     "EngineEvent",
     "EngineRefused",
     "EngineUnavailable",
     "NoSuchObject",
-    "RUN_LABEL",
-    "INSTANCE_LABEL",
 ]
 
 #: Labels by which the toolkit finds its containers: the run's server name, and the site.
@@ -236,7 +236,11 @@ class Engine:
 
     def events(self, instance: str, since: float | None = None) -> Iterator[EngineEvent]:
         """Events of a site's containers as they happen. Blocks; ends or raises when the engine goes away."""
-        filters = {"type": "container", "label": f"{INSTANCE_LABEL}={instance}", "event": ["start", "die", "oom", "destroy"]}
+        filters = {
+            "type": "container",
+            "label": f"{INSTANCE_LABEL}={instance}",
+            "event": ["start", "die", "oom", "destroy"],
+        }
         options = {"base_url": self._base_url} if self._base_url else docker.utils.kwargs_from_env()
         client = docker.APIClient(version="1.41", timeout=None, **options)
         try:

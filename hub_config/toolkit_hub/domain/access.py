@@ -8,10 +8,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from toolkit_client.errors import NotFound, PermissionDenied
-
-from ..policy.actions import ACTIONS
-from ..policy.decision import Resource, Subject, decide
-from ..store.tables import Account, Job, User
+from toolkit_hub.policy.actions import ACTIONS
+from toolkit_hub.policy.decision import Resource, Subject, decide
+from toolkit_hub.store.tables import Account, Job, User
 
 __all__ = ["Actor", "actor_by_id", "actor_by_name", "allowed", "authorise"]
 
@@ -77,7 +76,9 @@ def authorise(session: Session, actor: Actor, action: str, urn: str) -> None:
             f"{actor.full_name} may not do {action} on {urn} ({declared.opens})",
             "ask the owner of the resource or an administrator",
         )
-    raise NotFound(f"no such {visible.partition(':')[0]}", "check the id or the full name; you may also lack the right to see it")
+    raise NotFound(
+        f"no such {visible.partition(':')[0]}", "check the id or the full name; you may also lack the right to see it"
+    )
 
 
 def _resource(session: Session, urn: str) -> Resource:

@@ -63,13 +63,17 @@ class Store:
                     f"the database does not answer: {error.orig}", "try again; `toolkit admin doctor` checks it"
                 ) from error
 
-    async def write(self, work: Callable[Concatenate[Session, P], ResultT], *args: P.args, **kwargs: P.kwargs) -> ResultT:
+    async def write(
+        self, work: Callable[Concatenate[Session, P], ResultT], *args: P.args, **kwargs: P.kwargs
+    ) -> ResultT:
         """Run `work(session, …)` in a transaction of its own, off the event loop; its result is committed on return."""
         return await asyncio.get_running_loop().run_in_executor(
             self._writer, lambda: self._run(True, work, *args, **kwargs)
         )
 
-    async def read(self, work: Callable[Concatenate[Session, P], ResultT], *args: P.args, **kwargs: P.kwargs) -> ResultT:
+    async def read(
+        self, work: Callable[Concatenate[Session, P], ResultT], *args: P.args, **kwargs: P.kwargs
+    ) -> ResultT:
         """Run `work(session, …)` on a snapshot, off the event loop."""
         return await asyncio.get_running_loop().run_in_executor(
             self._readers, lambda: self._run(False, work, *args, **kwargs)

@@ -6,7 +6,19 @@ import uuid
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, DateTime, Dialect, Float, ForeignKey, Index, Integer, String, Text, TypeDecorator
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    DateTime,
+    Dialect,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    Text,
+    TypeDecorator,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from toolkit_client import urn
@@ -166,7 +178,9 @@ class Run(Base):
     owner: Mapped[str] = mapped_column(String(64), doc="the hub's name of the server's owner")
     state: Mapped[str] = mapped_column(String(16))
     state_info: Mapped[str] = mapped_column(Text, default="")
-    secret: Mapped[str] = mapped_column(String(64), doc="what the job server accepts; goes to the container and the gate only")
+    secret: Mapped[str] = mapped_column(
+        String(64), doc="what the job server accepts; goes to the container and the gate only"
+    )
     container_id: Mapped[str | None] = mapped_column(String(64))
     ip: Mapped[str | None] = mapped_column(String(45))
     node_name: Mapped[str | None] = mapped_column(String(255))
@@ -187,9 +201,7 @@ class Event(Base):
 
     __tablename__ = "events"
 
-    seq: Mapped[int] = mapped_column(
-        BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True
-    )
+    seq: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True)
     time: Mapped[datetime]
     type: Mapped[str] = mapped_column(String(64))
     urn: Mapped[str] = mapped_column(String(255), index=True)
