@@ -1,0 +1,110 @@
+"""What the spawner is told: the launch spec of an admitted run, and a refusal for everything else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy.orm import Session
+
+from toolkit_client.errors import Conflict
+from toolkit_client.models import JobSpec, JobState
+from toolkit_hub.domain import runs
+from toolkit_hub.domain.job_view import lab_path
+from toolkit_hub.domain.site import Site
+from toolkit_hub.store.tables import Job, Run
+from toolkit_spawner.launch import LaunchSpec
+
+__all__ = ["Places", "launch_spec", "record_failure", "record_progress", "wanted"]
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where things are on this machine."""
+
+    instance: str
+    runs_dir: Path
+    data_root: Path
+    runtime_dir: Path
+    network: str
+    pull_images: bool
+
+
+def launch_spec(session: Session, site: Site, places: Places, owner: str, server: str) -> LaunchSpec:
+    """The spec of the run behind the named server. Raises `Conflict` unless it was admitted and is wanted."""
+    run = runs.by_server_name(session, server)
+    if run is None or run.owner != owner:
+        raise Conflict(
+            f"there is no run {server} of {owner}: servers are started by submitting a job",
+            f"use `toolkit job submit`, or “Start my server” at {site.public_url}/services/toolkit/",
+        )
+    if run.job.target == "cancel" or run.state not in (JobState.QUEUED, JobState.RUNNING):
+        raise Conflict(
+            f"the run {server} is {run.state} and not to be started", f"its page is {site.job_page(run.job_id)}"
+        )
+    return _spec_of(run, site, places)
+
+
+def _spec_of(run: Run, site: Site, places: Places) -> LaunchSpec:
+    job = run.job
+    spec = JobSpec.model_validate(job.spec)
+    own_server = job.kind == "server"
+    home = places.data_root / f"home-{job.creator.home_account_id}" if own_server else places.runs_dir / run.id / "home"
+    return LaunchSpec(
+        run_id=run.id,
+        server_name=run.server_name,
+        owner=run.owner,
+        job_id=job.id,
+        instance=places.instance,
+        image=job.image,
+        pull=places.pull_images,
+        command=[] if own_server else spec.command,
+        workdir=spec.workdir,
+        environment=environment_of(job, run, spec),
+        cpu=job.cpu,
+        mem=job.mem,
+        stop_grace=site.stop_grace,
+        prewarm=own_server,
+        base_url=lab_path(run),
+        secret=run.secret,
+        run_dir=str(places.runs_dir / run.id),
+        runtime_dir=str(places.runtime_dir),
+        home_dir=str(home),
+        network=places.network,
+    )
+
+
+def environment_of(job: Job, run: Run, spec: JobSpec) -> dict[str, str]:
+    """The variables of a run. Ours come last: a user's cannot override them (the wire model refuses to begin with)."""
+    user = dict(item.partition("=")[::2] for item in spec.environment_vars)
+    facts = {
+        "JOB_ID": job.id,
+        "RUN_INDEX": str(run.index),
+        "USER": job.creator.name,
+        "CPU_LIMIT": f"{job.cpu:g}",
+        "MEMORY_LIMIT": str(int(job.mem * 2**30)),
+    }
+    twins = {f"{prefix}_{name}": value for name, value in facts.items() for prefix in ("TOOLKIT", "EAI")}
+    threads = {"OMP_NUM_THREADS": str(max(1, int(job.cpu)))}
+    return {**threads, **user, "HOME": "/home/toolkit", **twins}
+
+
+def wanted(session: Session, server: str) -> bool:
+    """Whether the run should live. A server that was never a run is not wanted."""
+    run = runs.by_server_name(session, server)
+    if run is None:
+        return False
+    return run.job.target != "cancel" and JobState(run.state).alive
+
+
+def record_failure(session: Session, server: str, reason: str) -> None:
+    """The spawner could not start it."""
+    run = runs.by_server_name(session, server)
+    if run is not None:
+        runs.mark_ended(session, run.id, runs.Ending(None, reason))
+
+
+def record_progress(session: Session, server: str, info: str) -> None:
+    run = runs.by_server_name(session, server)
+    if run is not None and run.state == JobState.QUEUED:
+        runs.set_reasons(session, {run.id: info})

@@ -1,0 +1,257 @@
+"""Makes rows, hub servers and containers agree, one run at a time.
+
+`reconcile(run)` reads what is wanted and what is, takes the next step, and may be called at any time and any number of
+times. Whatever is not *known* (the engine or the hub does not answer) changes nothing; the next round tries again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from sqlalchemy.orm import Session
+
+from toolkit_client.models import JobState
+from toolkit_hub.domain import runs
+from toolkit_hub.queue.hub_api import HubApi, HubRefused, HubUnavailable
+from toolkit_hub.store import Store
+from toolkit_hub.store.tables import Run
+from toolkit_spawner.docker_api import ContainerState, Engine, EngineRefused, EngineUnavailable
+
+__all__ = ["Reconciler"]
+
+log = logging.getLogger("toolkit.reconciler")
+
+#: Times that the hub may refuse to start a run, without the spawner saying why, before the run fails.
+START_ATTEMPTS = 3
+
+
+@dataclass(frozen=True)
+class _View:
+    """What the row says."""
+
+    run_id: str
+    server_name: str
+    owner: str
+    title: str
+    state: JobState
+    cancelling: bool
+    server_removed: bool
+
+
+class Reconciler:
+    """One task for each run that needs something; calls for the same run while one works are merged into one more round."""
+
+    def __init__(self, store: Store, engine: Engine, hub: HubApi, instance: str, runs_dir: Path) -> None:
+        self._store, self._engine, self._hub = store, engine, hub
+        self._instance, self._runs_dir = instance, runs_dir
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._again: set[str] = set()
+        self._refusals: dict[str, int] = {}
+        self._at_once = asyncio.Semaphore(48)
+        #: Set whenever room may have become free; the queue loop waits for it.
+        self.changed = asyncio.Event()
+
+    def poke(self, run_id: str) -> None:
+        """Look after this run now."""
+        task = self._tasks.get(run_id)
+        if task is not None and not task.done():
+            self._again.add(run_id)
+            return
+        self._tasks[run_id] = asyncio.create_task(self._work(run_id))
+
+    def poke_cancelled(self, run_id: str) -> None:
+        """Look after a run that was just killed, also while another round waits for its start."""
+        task = asyncio.create_task(self._cancel_during_start(run_id))
+        self._tasks[f"{run_id}/cancel"] = task
+
+    async def _work(self, run_id: str) -> None:
+        try:
+            async with self._at_once:
+                while True:
+                    self._again.discard(run_id)
+                    await self._reconcile(run_id)
+                    if run_id not in self._again:
+                        return
+        except (EngineUnavailable, HubUnavailable) as error:
+            log.warning("run %s: %s; trying again later", run_id, error)
+        except (HubRefused, EngineRefused) as error:
+            log.error("run %s: %s", run_id, error)
+        except Exception:
+            log.exception("run %s: unexpected", run_id)
+        finally:
+            self._tasks.pop(run_id, None)
+
+    async def _cancel_during_start(self, run_id: str) -> None:
+        view = await self._store.read(_view, run_id)
+        try:
+            if view is not None and view.cancelling:
+                await self._hub.remove_server(view.owner, view.server_name)
+        except (HubUnavailable, HubRefused) as error:
+            log.warning("run %s: %s", run_id, error)
+        finally:
+            self._tasks.pop(f"{run_id}/cancel", None)
+            self.poke(run_id)
+
+    # --- one run ------------------------------------------------------------------------------------------------------
+
+    async def _reconcile(self, run_id: str) -> None:
+        view = await self._store.read(_view, run_id)
+        if view is None or view.state == JobState.QUEUING:
+            return
+        if view.state == JobState.QUEUED and not view.cancelling:
+            await self._start(view)
+            return
+        container = await self._engine.find(self._instance, view.server_name)
+        if view.state.alive and container is not None and _has_ended(container):
+            await self._end(view, _ending(container))
+        elif view.cancelling:
+            await self._cancel(view, container)
+            return
+        elif view.state == JobState.RUNNING:
+            await self._keep_running(view, container)
+            return
+        await self._clean_up(view, container)
+
+    async def _start(self, view: _View) -> None:
+        container = await self._engine.find(self._instance, view.server_name)
+        if container is not None and _has_ended(container):
+            # It ran and ended before anybody could say so.
+            await self._end(view, _ending(container))
+            await self._clean_up(view, container)
+            return
+        try:
+            await self._hub.start_server(view.owner, view.server_name, view.title)
+            self._refusals.pop(view.run_id, None)
+        except HubUnavailable as error:
+            await self._store.write(runs.set_reasons, {view.run_id: f"waiting for the hub: {error}"})
+            raise
+        except HubRefused as error:
+            await self._refused(view, error)
+
+    async def _refused(self, view: _View, error: HubRefused) -> None:
+        """The spawner has told the service why it could not start, if it knew; else the hub's word counts after some tries."""
+        count = self._refusals[view.run_id] = self._refusals.get(view.run_id, 0) + 1
+        now = await self._store.read(_view, view.run_id)
+        if now is None or now.state != JobState.QUEUED:
+            self._refusals.pop(view.run_id, None)
+            self.poke(view.run_id)
+            return
+        log.warning("run %s: start refused (%d of %d): %s", view.run_id, count, START_ATTEMPTS, error)
+        if error.status == 404 or count >= START_ATTEMPTS:
+            self._refusals.pop(view.run_id, None)
+            await self._end(view, runs.Ending(None, f"could not be started: {error.message}"))
+            self.poke(view.run_id)
+
+    async def _keep_running(self, view: _View, container: ContainerState | None) -> None:
+        if container is None:
+            ending = runs.Ending(None, "its container was removed from outside", interrupted=True)
+            await self._end(view, ending)
+            await self._clean_up(view, None)
+        elif not await self._hub.has_server(view.owner, view.server_name):
+            log.info("run %s: the hub has lost its server; starting it again adopts the container", view.run_id)
+            await self._hub.start_server(view.owner, view.server_name, view.title)
+
+    async def _cancel(self, view: _View, container: ContainerState | None) -> None:
+        """The hub stops the container through the spawner; what it left behind, or never had, is seen to here."""
+        removed = await self._hub.remove_server(view.owner, view.server_name)
+        container = await self._engine.find(self._instance, view.server_name)
+        if container is not None and not _has_ended(container):
+            if container.created_only:
+                await self._engine.remove(container.id)
+                container = None
+            elif removed:
+                # The hub no longer knows the server, so its spawner will stop nothing.
+                await self._engine.stop(container.id, grace=10)
+                container = await self._engine.find(self._instance, view.server_name)
+            else:
+                return  # it is being stopped; its end is an event
+        await self._end(view, _ending(container) if container else runs.Ending(None))
+        await self._clean_up(view, container)
+
+    async def _end(self, view: _View, ending: runs.Ending) -> None:
+        if await self._store.write(runs.mark_ended, view.run_id, ending):
+            self.changed.set()
+
+    async def _clean_up(self, view: _View, container: ContainerState | None) -> None:
+        """After the end is recorded: container, scratch home and the hub's server go; the log stays."""
+        if container is not None:
+            await self._engine.remove(container.id)
+        await asyncio.to_thread(_remove_scratch, self._runs_dir / view.run_id)
+        if not view.server_removed and await self._hub.remove_server(view.owner, view.server_name):
+            await self._store.write(runs.mark_server_removed, view.run_id)
+
+    # --- all runs -----------------------------------------------------------------------------------------------------
+
+    async def reconcile_all(self) -> None:
+        """Every run that is not done with, and every container that belongs to none of them."""
+        pending = await self._store.read(runs.unfinished)
+        for run in pending:
+            self.poke(run.id)
+        known = {run.server_name for run in pending}
+        for container in await self._engine.list_runs(self._instance):
+            if container.run in known:
+                continue
+            run_now = await self._store.read(runs.by_server_name, container.run)
+            if run_now is None or not JobState(run_now.state).alive:
+                log.warning(
+                    "container %s of run %s belongs to no living run: removed", container.id[:12], container.run
+                )
+                await self._engine.remove(container.id)
+
+    async def on_container_event(self, server_name: str) -> None:
+        run = await self._store.read(runs.by_server_name, server_name)
+        if run is not None:
+            self.poke(run.id)
+
+    async def drain(self) -> None:
+        """Wait for the rounds that have begun; for a clean shutdown and for tests."""
+        while self._tasks:
+            await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+
+def _view(session: Session, run_id: str) -> _View | None:
+    run = session.get(Run, run_id)
+    if run is None:
+        return None
+    return _View(
+        run_id=run.id,
+        server_name=run.server_name,
+        owner=run.owner,
+        title=run.job.name or f"job {run.job_id[:8]}",
+        state=JobState(run.state),
+        cancelling=run.state == JobState.CANCELLING,
+        server_removed=run.server_removed,
+    )
+
+
+def _has_ended(container: ContainerState) -> bool:
+    return not container.running and not container.created_only
+
+
+def _ending(container: ContainerState) -> runs.Ending:
+    return runs.Ending(
+        exit_code=container.exit_code,
+        info=f"could not be started: {container.error}" if container.error else "",
+        oom_killed=container.oom_killed,
+        started=_engine_time(container.started_at),
+        ended=_engine_time(container.finished_at),
+    )
+
+
+def _engine_time(text: str) -> datetime | None:
+    """The engine's RFC 3339 with nanoseconds; its zero time means never."""
+    if text.startswith("0001-"):
+        return None
+    head, _, fraction = text.rstrip("Z").partition(".")
+    return datetime.fromisoformat(f"{head}.{(fraction or '0')[:6].ljust(6, '0')}+00:00")
+
+
+def _remove_scratch(run_dir: Path) -> None:
+    """Remove what only the running container needed. Its content is the user's: never followed through links."""
+    shutil.rmtree(run_dir / "home", ignore_errors=True)
+    (run_dir / "run.json").unlink(missing_ok=True)

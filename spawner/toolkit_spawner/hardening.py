@@ -1,0 +1,92 @@
+"""From a launch spec to the engine's request. Pure: what a container may do is decided here and nowhere else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from toolkit_spawner.docker_api import INSTANCE_LABEL, RUN_LABEL
+from toolkit_spawner.launch import LaunchSpec
+
+__all__ = ["CONTAINER_GID", "CONTAINER_UID", "LAB_PORT", "container_config", "container_name", "run_file"]
+
+#: Every run, in any image: the owner of all content of volumes.
+CONTAINER_UID = 13011
+CONTAINER_GID = 13011
+CONTROL_PORT = 8887
+LAB_PORT = 8888
+PIDS_LIMIT = 4096
+HOME = "/home/toolkit"
+
+
+def container_name(spec: LaunchSpec) -> str:
+    """From the run's UUID, so that two runs can never have the same."""
+    return f"toolkit-{spec.server_name}"
+
+
+def run_file(spec: LaunchSpec, command: list[str] | None) -> dict[str, Any]:
+    """What job-init reads from /run/toolkit/run.json."""
+    return {
+        "command": command,
+        "workdir": spec.workdir,
+        "secret": spec.secret,
+        "base_url": spec.base_url,
+        "control_port": CONTROL_PORT,
+        "lab_port": LAB_PORT,
+        "stop_grace": spec.stop_grace,
+        "prewarm": spec.prewarm,
+    }
+
+
+def container_config(spec: LaunchSpec, entrypoint: list[str], runtime: str) -> dict[str, Any]:
+    """The body of ``POST /containers/create`` (Docker Engine API 1.41). `runtime` is the resolved folder of job-init."""
+    return {
+        "Image": spec.image,
+        "Entrypoint": entrypoint,
+        "Cmd": [],
+        "User": f"{CONTAINER_UID}:{CONTAINER_GID}",
+        "WorkingDir": "/",
+        "Env": [f"{name}={value}" for name, value in spec.environment.items()],
+        "Labels": {RUN_LABEL: spec.server_name, INSTANCE_LABEL: spec.instance, "toolkit.job": spec.job_id},
+        "Hostname": f"job-{spec.job_id[:8]}",
+        "StopSignal": "SIGTERM",
+        # The image's own health check would run its code beside the user's command, on the user's CPUs.
+        "Healthcheck": {"Test": ["NONE"]},
+        "HostConfig": _host_config(spec, runtime),
+    }
+
+
+def _host_config(spec: LaunchSpec, runtime: str) -> dict[str, Any]:
+    memory = int(spec.mem * 2**30)
+    return {
+        "NetworkMode": spec.network,
+        "CapDrop": ["ALL"],
+        "SecurityOpt": ["no-new-privileges"],
+        "Privileged": False,
+        "PidsLimit": PIDS_LIMIT,
+        "NanoCpus": int(spec.cpu * 1e9),
+        "Memory": memory,
+        "MemorySwap": memory,  # equal: no swap on top
+        "ShmSize": min(memory // 2, 2**34),
+        "Tmpfs": {"/tmp": "rw,nosuid,nodev,mode=1777"},  # noqa: S108 - inside the container
+        "Mounts": [
+            _bind(runtime, "/opt/toolkit", read_only=True),
+            _bind(f"{spec.run_dir}/log", "/run/toolkit/log"),
+            _bind(f"{spec.run_dir}/run.json", "/run/toolkit/run.json", read_only=True),
+            _bind(spec.home_dir, HOME),
+            _bind(spec.home_dir, "/home/work"),
+        ],
+        "RestartPolicy": {"Name": "no"},
+        "AutoRemove": False,  # the exit code is read first
+        # Only job-init's and the job server's own words; the command's output is in the run's log.
+        "LogConfig": {"Type": "json-file", "Config": {"max-size": "1m", "max-file": "2"}},
+    }
+
+
+def _bind(source: str, target: str, *, read_only: bool = False) -> dict[str, Any]:
+    return {
+        "Type": "bind",
+        "Source": source,
+        "Target": target,
+        "ReadOnly": read_only,
+        "BindOptions": {"Propagation": "rprivate"},
+    }

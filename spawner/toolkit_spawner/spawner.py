@@ -1,0 +1,222 @@
+"""The spawner: each running job is a named server, and this starts and stops its container.
+
+The service decides what runs; this executes. Terms: *unknown* is not *dead*. When the engine or the service does not answer,
+`poll()` says "running" and `stop()` stops nothing, for a job must outlive every part of the hub.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from dockerspawner import DockerSpawner
+from traitlets import Unicode
+
+from toolkit_spawner.docker_api import (
+    ContainerState,
+    Engine,
+    EngineRefused,
+    EngineUnavailable,
+    NoSuchObject,
+)
+from toolkit_spawner.hardening import container_config, container_name, run_file
+from toolkit_spawner.launch import LaunchSpec
+from toolkit_spawner.run_files import prepare_run_files
+from toolkit_spawner.runtime import job_init_command
+from toolkit_spawner.service_api import LaunchRefused, ServiceApi, ServiceUnavailable
+
+__all__ = ["ToolkitSpawner"]
+
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+@cache
+def _engine() -> Engine:
+    """One for the hub: its pools are shared by all spawners."""
+    return Engine()
+
+
+@cache
+def _service(url: str, token: str) -> ServiceApi:
+    return ServiceApi(url, token)
+
+
+class ToolkitSpawner(DockerSpawner):
+    """Runs what the toolkit's service has admitted, behind the gate."""
+
+    gate_url = Unicode(help="Address of the gate's side for the proxy; every server's address at the hub.").tag(
+        config=True
+    )
+    service_url = Unicode(help="Address of the toolkit's service on this machine.").tag(config=True)
+    service_token = Unicode(help="Secret that the spawner shows to the service.").tag(config=True)
+    public_url = Unicode(help="Address that users type; for links in messages.").tag(config=True)
+
+    # --- what JupyterHub calls ----------------------------------------------------------------------------------------
+
+    async def start(self) -> str:
+        """Start the run's container, or adopt the one that runs. Returns the gate's address.
+
+        Raises `LaunchRefused` for what is no admitted run, and for a run that cannot be started (the service has recorded
+        why); `ServiceUnavailable` or `EngineUnavailable` when it should be tried again.
+        """
+        if not self.name:
+            raise LaunchRefused(
+                f"Servers are started from the jobs page: {self.public_url}/services/toolkit/ (“Start my server”)."
+            )
+        spec = await self._service.launch(self.user.name, self.name)
+        self._instance = spec.instance
+        try:
+            container = await self._running_container(spec)
+        except EngineUnavailable:
+            raise
+        except (EngineRefused, OSError) as error:
+            await self._service.failed(self.name, f"could not be started: {error}")
+            raise LaunchRefused(f"The run could not be started: {error}") from error
+        self.object_id = container.id
+        await self._service.started(
+            self.name,
+            container_id=container.id,
+            ip=container.ip,
+            image_digest=container.image,
+            node_name=await self._node_name(),
+        )
+        return str(self.gate_url)
+
+    async def get_url(self) -> str:
+        """Where the hub finds the server: always the gate. Asks nobody, so it cannot fail."""
+        return f"{self.gate_url}{self.server.base_url}" if self.server else str(self.gate_url)
+
+    async def poll(self) -> int | None:
+        """None while it runs or nobody knows; only the engine's own word ends a server."""
+        if not self.name:
+            return 0
+        try:
+            container = await self._find()
+        except (EngineUnavailable, EngineRefused, ServiceUnavailable) as error:
+            self.log.warning("Nothing is known about %s: %s", self._log_name, error)
+            return None
+        if container is None:
+            return 1
+        return None if container.running or container.created_only else container.exit_code
+
+    async def stop(self, now: bool = False) -> None:
+        """Stop the container if the service wants it stopped; leave it alone if only the hub does.
+
+        The container stays for the service, which reads how it ended.
+        """
+        if await self._service.wanted(self.name):
+            self.log.warning("The service wants %s to run: its container is left alone", self._log_name)
+            return
+        try:
+            container = await self._find()
+            if container is None:
+                return
+            if container.created_only:
+                await _engine().remove(container.id)
+            elif container.running:
+                await _engine().stop(container.id, grace=0 if now else self._stop_grace)
+        except NoSuchObject:
+            return
+        except (EngineUnavailable, EngineRefused) as error:
+            self.log.warning("Could not stop %s; the service will: %s", self._log_name, error)
+
+    async def delete_forever(self) -> None:
+        """The service removes containers, when it has read how they ended."""
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        super().load_state(state)
+        self._instance = str(state.get("toolkit_instance", ""))
+        self._stop_grace = int(state.get("toolkit_stop_grace", 10))
+
+    def get_state(self) -> dict[str, Any]:
+        state = dict(super().get_state())
+        state["toolkit_instance"] = self._instance
+        state["toolkit_stop_grace"] = self._stop_grace
+        return state
+
+    # --- the container ------------------------------------------------------------------------------------------------
+
+    _instance = ""
+    _stop_grace = 10
+
+    @property
+    def _service(self) -> ServiceApi:
+        return _service(self.service_url, self.service_token)
+
+    async def _find(self) -> ContainerState | None:
+        """The run's container, by label: the hub's own record of it can be lost."""
+        return await _engine().find(self._instance, self.name) if self._instance else None
+
+    async def _running_container(self, spec: LaunchSpec) -> ContainerState:
+        self._stop_grace = spec.stop_grace
+        container = await _engine().find(spec.instance, spec.server_name)
+        if container is None:
+            container_id = await self._create(spec)
+        elif container.created_only:
+            container_id = container.id
+        else:
+            return container  # it runs, or has ended: in both cases there is nothing to start
+        try:
+            await _engine().start(container_id)
+        except EngineRefused:
+            await _engine().remove(container_id)
+            raise
+        return await _engine().inspect(container_id)
+
+    async def _create(self, spec: LaunchSpec) -> str:
+        image = await self._image(spec)
+        config = dict(image.get("Config") or {})
+        spec = _complete(spec, config)
+        command = spec.command
+        if command is None:
+            command = [*(config.get("Entrypoint") or []), *(config.get("Cmd") or [])]
+            if not command:
+                raise EngineRefused(f"the image {spec.image} has no command of its own: give one after `--`")
+        await asyncio.to_thread(
+            prepare_run_files, Path(spec.run_dir), Path(spec.home_dir), run_file(spec, command or None)
+        )
+        runtime = (Path(spec.runtime_dir) / "current").resolve()
+        if not runtime.is_dir():
+            raise EngineRefused("the job runtime has not been built on this machine: run `make runtime`")
+        await _engine().ensure_network(spec.network)
+        body = container_config(spec, job_init_command(), str(runtime))
+        return await _engine().create(container_name(spec), body)
+
+    async def _image(self, spec: LaunchSpec) -> dict[str, Any]:
+        """The image's description, pulled if need be. Raises `EngineRefused` saying where it was looked for."""
+        try:
+            return await _engine().image(spec.image)
+        except NoSuchObject:
+            if not spec.pull:
+                raise EngineRefused(
+                    f"image not found: {spec.image} is not on this machine, and pulling is off"
+                ) from None
+        await self._service.progress(self.name, f"pulling the image {spec.image}")
+        try:
+            await _engine().pull(spec.image)
+        except (EngineRefused, EngineUnavailable) as error:
+            raise EngineRefused(
+                f"image not found: {spec.image} is not on this machine, and its registry gave: {error}"
+            ) from error
+        return await _engine().image(spec.image)
+
+    async def _node_name(self) -> str:
+        if not self._node:
+            type(self)._node = await _engine().host_name()
+        return self._node
+
+    _node = ""
+
+
+def _complete(spec: LaunchSpec, image_config: dict[str, Any]) -> LaunchSpec:
+    """Fill in what only the image knows: its PATH and its working folder."""
+    image_environment = dict(item.partition("=")[::2] for item in image_config.get("Env") or [])
+    path = spec.environment.get("PATH") or image_environment.get("PATH") or DEFAULT_PATH
+    return spec.model_copy(
+        update={
+            "environment": {**spec.environment, "PATH": f"{path}:/opt/toolkit/bin"},
+            "workdir": spec.workdir or image_config.get("WorkingDir") or "",
+        }
+    )
