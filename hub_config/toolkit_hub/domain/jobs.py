@@ -20,7 +20,7 @@ from toolkit_hub.domain.site import Site
 from toolkit_hub.queue.plan import Amount, impossible
 from toolkit_hub.store.tables import Account, IdempotencyKey, Job, User, new_id
 
-__all__ = ["JobFilter", "find_job", "get_job", "kill_job", "list_jobs", "own_server", "submit_job"]
+__all__ = ["JobFilter", "find_job", "get_job", "kill_job", "list_jobs", "living_server", "own_server", "submit_job"]
 
 ALIVE = tuple(state.value for state in ALIVE_STATES)
 
@@ -59,18 +59,27 @@ def submit_job(
 
 def own_server(session: Session, site: Site, actor: Actor) -> tuple[WireJob, bool]:
     """The caller's own server: the living one, or a new one in the queue; and whether it is new."""
-    query = select(Job).where(Job.creator_id == actor.user_id, Job.kind == "server", Job.state.in_(ALIVE))
-    job = session.scalar(query)
-    if job is not None:
-        if job.state == JobState.CANCELLING:
+    living = living_server(session, site, actor)
+    if living is not None:
+        if living.state == JobState.CANCELLING:
             raise Conflict("your server is being stopped", "try again in some seconds")
-        return job_to_wire(job, site), False
+        return living, False
     account = session.get_one(Account, actor.home_account_id)
     authorise(session, actor, "job:new", account.urn)
     spec = JobSpec(interactive=True, resources=Resources(cpu=site.server_asks.cpu, mem=site.server_asks.mem))
     _check_possible(spec, site)
     _check_interactive_limit(session, site, actor)
     return job_to_wire(_insert(session, site, actor, account, spec, kind="server"), site), True
+
+
+def living_server(session: Session, site: Site, actor: Actor) -> WireJob | None:
+    """The caller's own server, if there is one that has not ended."""
+    query = select(Job).where(Job.creator_id == actor.user_id, Job.kind == "server", Job.state.in_(ALIVE))
+    job = session.scalar(query)
+    if job is None:
+        return None
+    authorise(session, actor, "job:get", job.urn)
+    return job_to_wire(job, site)
 
 
 def _replay(session: Session, actor: Actor, key: str | None, request_hash: str) -> Job | None:

@@ -40,6 +40,7 @@ class Store:
         # One writer: SQLite has one anyway, and a queue of our own is fair where its busy handler is not.
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="store-write")
         self._readers = ThreadPoolExecutor(4, thread_name_prefix="store-read")
+        self._watchers: set[asyncio.Event] = set()
 
     def migrate(self) -> None:
         """Bring the schema to this version's (Alembic)."""
@@ -67,9 +68,12 @@ class Store:
         self, work: Callable[Concatenate[Session, P], ResultT], *args: P.args, **kwargs: P.kwargs
     ) -> ResultT:
         """Run `work(session, …)` in a transaction of its own, off the event loop; its result is committed on return."""
-        return await asyncio.get_running_loop().run_in_executor(
+        result = await asyncio.get_running_loop().run_in_executor(
             self._writer, lambda: self._run(True, work, *args, **kwargs)
         )
+        for watcher in self._watchers:
+            watcher.set()
+        return result
 
     async def read(
         self, work: Callable[Concatenate[Session, P], ResultT], *args: P.args, **kwargs: P.kwargs
@@ -78,6 +82,16 @@ class Store:
         return await asyncio.get_running_loop().run_in_executor(
             self._readers, lambda: self._run(False, work, *args, **kwargs)
         )
+
+    @contextmanager
+    def watch(self) -> Iterator[asyncio.Event]:
+        """An event that is set after each `write` of this process; whoever waits for it clears it."""
+        watcher = asyncio.Event()
+        self._watchers.add(watcher)
+        try:
+            yield watcher
+        finally:
+            self._watchers.discard(watcher)
 
     def _run(
         self, write: bool, work: Callable[Concatenate[Session, P], ResultT], *args: P.args, **kwargs: P.kwargs

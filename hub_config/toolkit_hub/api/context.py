@@ -1,0 +1,130 @@
+"""What every handler of the service shares: the site, the store, and who is asking."""
+
+from __future__ import annotations
+
+import logging
+import re
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from jupyterhub.services.auth import HubOAuth, HubOAuthenticated
+from tornado.web import HTTPError, RequestHandler
+
+from toolkit_client.errors import InternalError, InvalidRequest, NotFound, NotSignedIn, TooLarge, ToolkitError
+from toolkit_hub.configure import Toolkit
+from toolkit_hub.domain.access import Actor, actor_by_name
+from toolkit_hub.domain.launch import Places
+from toolkit_hub.domain.site import Site
+from toolkit_hub.store import Store
+
+__all__ = ["Context", "ServiceHandler"]
+
+log = logging.getLogger("toolkit.service")
+
+
+@dataclass(frozen=True)
+class Context:
+    """One for the process."""
+
+    settings: Toolkit
+    site: Site
+    places: Places
+    store: Store
+    hub_auth: HubOAuth
+    internal_token: str
+    #: Called after a change that may concern the queue.
+    wake_queue: Callable[[], None]
+    #: Called with the id of a run that was just killed.
+    cancel_run: Callable[[str], None]
+
+
+class ServiceHandler(HubOAuthenticated, RequestHandler):
+    """Identifies the caller at the hub before the method runs; errors go out as `ToolkitError` bodies."""
+
+    context: Context
+    request_id: str
+    disconnected = False
+
+    def on_connection_close(self) -> None:
+        """The caller has gone: long answers end."""
+        self.disconnected = True
+
+    def initialize(self, context: Context) -> None:
+        self.context = context
+        self.hub_auth = context.hub_auth
+        self.request_id = uuid.uuid4().hex[:16]
+
+    def set_default_headers(self) -> None:
+        self.set_header("Server", "toolkit")
+        self.set_header("X-Content-Type-Options", "nosniff")
+        self.set_header("Referrer-Policy", "no-referrer")
+        self.set_header("Cache-Control", "no-store")
+
+    async def identify(self) -> Actor | None:
+        """The caller: a hub token in `Authorization`, or the cookie of an OAuth log-in. None without a valid one.
+
+        Raises `NotFound` for a hub user whom the toolkit does not know.
+        """
+        model = await self.hub_auth.get_user(self, sync=False)
+        # A token that does not reach this service (read-only, or of another server) is worth nothing here.
+        if model is None or not self.hub_auth.check_scopes(self.hub_scopes, model):
+            return None
+        if model.get("kind") != "user":
+            return None
+        name = str(model["name"])
+        actor = await self.context.store.read(actor_by_name, name, self.request_id)
+        if actor is None:
+            raise NotFound(f"the hub knows {name}, the toolkit does not", "ask an administrator: `toolkit user new`")
+        return actor
+
+    async def require_actor(self) -> Actor:
+        actor = await self.identify()
+        if actor is None:
+            raise NotSignedIn("nobody is signed in with this request", "sign in, or send a token that is still valid")
+        return actor
+
+    def get_current_user(self) -> None:
+        """Never asked: identities are looked up without blocking, by `identify`."""
+        return
+
+    def as_toolkit_error(self, error: BaseException | None) -> ToolkitError:
+        if isinstance(error, ToolkitError):
+            return error
+        if isinstance(error, HTTPError):
+            if error.status_code == 404:
+                return NotFound("there is nothing at this address", "see /services/toolkit/api/")
+            if error.status_code == 413:
+                return TooLarge("the request is too large", "")
+            return InvalidRequest(error.log_message or error.reason or "the request is not understood", "")
+        return InternalError(
+            f"something went wrong in the service (request {self.request_id})",
+            "try again; an administrator finds the cause under this request id in the service's log",
+        )
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        raised = kwargs.get("exc_info", (None, None, None))[1]
+        error = self.as_toolkit_error(raised)
+        self.set_status(error.status)
+        self.write_toolkit_error(error)
+
+    def write_toolkit_error(self, error: ToolkitError) -> None:
+        """JSON; pages override it."""
+        if error.status == 401:
+            self.set_header("WWW-Authenticate", 'Bearer realm="toolkit"')
+        self.set_header("X-Request-Id", self.request_id)
+        self.finish(error.body())
+
+    def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
+        if isinstance(value, ToolkitError | HTTPError):
+            log.info("%s %s %s: %s", self.request_id, self.request.method, _safe(self.request.path), value)
+        else:
+            log.error(
+                "%s %s %s", self.request_id, self.request.method, _safe(self.request.path), exc_info=(typ, value, tb)
+            )
+
+
+def _safe(text: str) -> str:
+    """Bounded and without control characters, for the log."""
+    return re.sub(r"[^\x20-\x7e]", "?", text)[:200]

@@ -1,0 +1,173 @@
+"""The service unit: ``python -m toolkit_hub.service``.
+
+An *external* service of the hub: a restart of the hub does not touch it, nor the other way round.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from typing import Any
+
+from jupyterhub.services.auth import HubOAuth
+from tornado.httpserver import HTTPServer
+from tornado.web import Application
+
+from toolkit_hub.api import jobs as job_routes
+from toolkit_hub.api import people as people_routes
+from toolkit_hub.api.context import Context, ServiceHandler, log
+from toolkit_hub.api.internal import InternalHandler
+from toolkit_hub.api.openapi import openapi_route
+from toolkit_hub.api.routing import Route, url_specs
+from toolkit_hub.configure import SERVICE_NAME, SERVICE_PREFIX, Toolkit, load_settings
+from toolkit_hub.domain.launch import Places
+from toolkit_hub.domain.site import Site
+from toolkit_hub.pages.handlers import page_specs
+from toolkit_hub.queue.hub_api import HubApi
+from toolkit_hub.queue.loop import QueueLoop
+from toolkit_hub.queue.plan import Amount
+from toolkit_hub.queue.reconciler import Reconciler
+from toolkit_hub.store import Store
+from toolkit_spawner.docker_api import Engine
+
+__all__ = ["ROUTES", "Service", "main"]
+
+#: No request of ours is larger; bulk data goes elsewhere.
+MAX_BODY = 2 * 1024 * 1024
+
+ROUTES: list[Route] = [*job_routes.ROUTES, *people_routes.ROUTES]
+ROUTES.append(openapi_route(ROUTES))
+
+
+class NotFoundHandler(ServiceHandler):
+    """Every other address."""
+
+    async def prepare(self) -> None:
+        self.set_status(404)
+        self.finish(self.as_toolkit_error(_not_found()).body())
+
+
+def _not_found() -> Exception:
+    from toolkit_client.errors import NotFound
+
+    return NotFound("there is nothing at this address", f"pages are below {SERVICE_PREFIX}")
+
+
+class Service:
+    """The unit's parts, put together."""
+
+    def __init__(self, settings: Toolkit) -> None:
+        self.settings = settings
+        self.store = Store(settings.database_url)
+        self.engine = Engine()
+        self.hub = HubApi(settings.hub_url, settings.secret("service-token"))
+        site = site_of(settings)
+        self.reconciler = Reconciler(self.store, self.engine, self.hub, settings.instance_id, settings.runs_dir)
+        self.queue = QueueLoop(self.store, self.engine, self.reconciler, site, settings.instance_id)
+        self.context = Context(
+            settings=settings,
+            site=site,
+            places=places_of(settings),
+            store=self.store,
+            hub_auth=hub_oauth(settings),
+            internal_token=settings.secret("internal-token"),
+            wake_queue=self.queue.wake,
+            cancel_run=self.reconciler.poke_cancelled,
+        )
+
+    def application(self) -> Application:
+        specs: list[Any] = [
+            (r"/internal/(launch|started|failed|progress|wanted)", InternalHandler, {"context": self.context}),
+            *url_specs(ROUTES, self.context),
+            *page_specs(self.context),
+        ]
+        return Application(
+            specs,
+            cookie_secret=self.settings.secret("service-cookie-secret"),
+            default_handler_class=NotFoundHandler,
+            default_handler_args={"context": self.context},
+            log_function=log_request,
+            xsrf_cookies=False,  # HubOAuth's own check, see `ServiceHandler.identify`
+        )
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT."""
+        await asyncio.to_thread(self.store.migrate)
+        server = HTTPServer(self.application(), max_body_size=MAX_BODY, max_buffer_size=MAX_BODY, xheaders=False)
+        server.listen(self.settings.base_port + 2, "127.0.0.1")
+        self.queue.start()
+        log.info("service on %s", self.settings.service_url)
+        ended = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, ended.set)
+        await ended.wait()
+        server.stop()
+        await self.queue.stop()
+        await self.hub.close()
+        self.engine.close()
+        self.store.close()
+
+
+def site_of(settings: Toolkit) -> Site:
+    return Site(
+        total=Amount(settings.cpus * settings.overcommit, settings.memory),
+        default_image=settings.default_image,
+        server_asks=Amount(settings.server_cpu, settings.server_memory),
+        interactive_limit=settings.interactive_limit,
+        jobs_scheme=settings.jobs_scheme,
+        jobs_domain=settings.jobs_domain,
+        public_url=settings.public_url,
+        stop_grace=settings.stop_grace,
+    )
+
+
+def places_of(settings: Toolkit) -> Places:
+    return Places(
+        instance=settings.instance_id,
+        runs_dir=settings.runs_dir,
+        data_root=settings.data_root,
+        runtime_dir=settings.runtime_dir,
+        network=settings.docker_network,
+        pull_images=settings.pull_images,
+    )
+
+
+def hub_oauth(settings: Toolkit) -> HubOAuth:
+    """What the environment tells services that the hub starts itself; this one is external, so it is said here."""
+    return HubOAuth(
+        api_url=f"{settings.hub_url}/hub/api",
+        api_token=settings.secret("service-token"),
+        hub_host="",
+        hub_prefix="/hub/",
+        base_url=SERVICE_PREFIX,
+        oauth_client_id=f"service-{SERVICE_NAME}",
+        oauth_redirect_uri=f"{settings.public_url}{SERVICE_PREFIX}oauth_callback",
+        oauth_authorization_url=f"{settings.public_url}/hub/api/oauth2/authorize",
+        access_scopes={f"access:services!service={SERVICE_NAME}", "access:services"},
+        cache_max_age=5,
+    )
+
+
+def log_request(handler: Any) -> None:
+    """Method, path without its query (it may carry one-time codes), status, time."""
+    request = handler.request
+    path = request.path[:200].encode("ascii", "replace").decode()
+    level = logging.INFO if handler.get_status() < 500 else logging.ERROR
+    who = getattr(handler, "request_id", "-")
+    log.log(
+        level, "%s %s %s %d %.0f ms", who, request.method, path, handler.get_status(), 1000 * request.request_time()
+    )
+
+
+def main() -> None:
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname).1s %(name)s: %(message)s"
+    )
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    asyncio.run(Service(load_settings()).run())
+
+
+if __name__ == "__main__":
+    main()
