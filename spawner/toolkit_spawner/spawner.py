@@ -32,6 +32,10 @@ __all__ = ["ToolkitSpawner"]
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
+class CannotStart(Exception):
+    """Why a run cannot start, in the words that its user reads."""
+
+
 @cache
 def _engine() -> Engine:
     """One for the hub: its pools are shared by all spawners."""
@@ -69,11 +73,10 @@ class ToolkitSpawner(DockerSpawner):
         self._instance = spec.instance
         try:
             container = await self._running_container(spec)
-        except EngineUnavailable:
-            raise
-        except (EngineRefused, OSError) as error:
-            await self._service.failed(self.name, f"could not be started: {error}")
-            raise LaunchRefused(f"The run could not be started: {error}") from error
+        except (CannotStart, EngineRefused, OSError) as error:
+            reason = str(error) if isinstance(error, CannotStart) else f"could not be started: {error}"
+            await self._service.failed(self.name, reason)
+            raise LaunchRefused(f"The run {self.name} was not started: {reason}") from error
         self.object_id = container.id
         await self._service.started(
             self.name,
@@ -173,19 +176,19 @@ class ToolkitSpawner(DockerSpawner):
         if command is None:
             command = [*(config.get("Entrypoint") or []), *(config.get("Cmd") or [])]
             if not command:
-                raise EngineRefused(f"the image {spec.image} has no command of its own: give one after `--`")
+                raise CannotStart(f"the image {spec.image} has no command of its own: give one after `--`")
         await asyncio.to_thread(
             prepare_run_files, Path(spec.run_dir), Path(spec.home_dir), run_file(spec, command or None)
         )
         runtime = (Path(spec.runtime_dir) / "current").resolve()
         if not runtime.is_dir():
-            raise EngineRefused("the job runtime has not been built on this machine: run `make runtime`")
+            raise CannotStart("the job runtime has not been built on this machine: run `make runtime`")
         await _engine().ensure_network(spec.network)
         body = container_config(spec, job_init_command(), str(runtime))
         return await _engine().create(container_name(spec), body)
 
     async def _image(self, spec: LaunchSpec) -> dict[str, Any]:
-        """The image's description, pulled if need be. Raises `EngineRefused` saying where it was looked for."""
+        """The image's description, pulled if need be. Raises `CannotStart` saying where it was looked for."""
         try:
             return await _engine().image(spec.image)
         except NoSuchObject:
@@ -197,7 +200,7 @@ class ToolkitSpawner(DockerSpawner):
         try:
             await _engine().pull(spec.image)
         except (EngineRefused, EngineUnavailable) as error:
-            raise EngineRefused(
+            raise CannotStart(
                 f"image not found: {spec.image} is not on this machine, and its registry gave: {error}"
             ) from error
         return await _engine().image(spec.image)

@@ -204,9 +204,18 @@ class Reconciler:
                 await self._engine.remove(container.id)
 
     async def on_container_event(self, server_name: str) -> None:
+        """A container of ours has ended: said at once, even while the hub still waits for its start to be answered."""
         run = await self._store.read(runs.by_server_name, server_name)
-        if run is not None:
-            self.poke(run.id)
+        if run is None:
+            return
+        try:
+            view = await self._store.read(_view, run.id)
+            container = await self._engine.find(self._instance, server_name)
+            if view is not None and view.state.alive and container is not None and _has_ended(container):
+                await self._end(view, _ending(container))
+        except (EngineUnavailable, EngineRefused) as error:
+            log.warning("run %s: %s", run.id, error)
+        self.poke(run.id)
 
     async def drain(self) -> None:
         """Wait for the rounds that have begun; for a clean shutdown and for tests."""

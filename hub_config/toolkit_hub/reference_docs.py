@@ -1,0 +1,58 @@
+"""The pages of ``docs/`` that are written by the code: ``python -m toolkit_hub.reference_docs docs``. A test holds them equal."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from pathlib import Path
+
+from toolkit_hub.configure import Toolkit
+from toolkit_hub.policy.actions import ACTIONS
+
+__all__ = ["PAGES", "actions_page", "settings_page"]
+
+
+def settings_page() -> str:
+    """Every trait of `Toolkit`, with its help."""
+    lines = [
+        "# Settings",
+        "",
+        "Values of a site, written in `jupyterhub_config.py` before `configure(c)` as `c.Toolkit.NAME = value`.",
+        "All units read the same file. JupyterHub's own settings come after `configure(c)`.",
+        "",
+        "Made from the code by `python -m toolkit_hub.reference_docs docs`.",
+    ]
+    for name, trait in sorted(Toolkit.class_own_traits(config=True).items()):
+        shown = f" = `{trait.default_value!r}`" if trait.default_value not in (0.0, 0, "") else ""
+        lines += ["", f"## `{name}`", "", f"{type(trait).__name__}{shown}", "", inspect.cleandoc(trait.help)]
+    return "\n".join(lines) + "\n"
+
+
+def actions_page() -> str:
+    """Every action, with what it opens."""
+    lines = [
+        "# Actions",
+        "",
+        "What can be done to resources, and what each right opens. A dangerous one gives more than it seems to.",
+        "",
+        "Made from the code by `python -m toolkit_hub.reference_docs docs`.",
+        "",
+        "| action | opens | dangerous |",
+        "|---|---|---|",
+    ]
+    lines += [f"| `{item.name}` | {item.opens} | {'yes' if item.dangerous else ''} |" for item in ACTIONS.values()]
+    return "\n".join(lines) + "\n"
+
+
+PAGES = {"settings.md": settings_page, "actions.md": actions_page}
+
+
+def main() -> None:
+    folder = Path(sys.argv[1] if len(sys.argv) > 1 else "docs")
+    for name, page in PAGES.items():
+        (folder / name).write_text(page())
+        print(f"wrote {folder / name}")
+
+
+if __name__ == "__main__":
+    main()

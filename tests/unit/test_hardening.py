@@ -1,0 +1,72 @@
+"""What a container may do, as the engine is asked for it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from toolkit_spawner.hardening import container_config, container_name, run_file
+from toolkit_spawner.launch import LaunchSpec
+
+SPEC = LaunchSpec(
+    run_id="r",
+    server_name="jabc",
+    owner="alice",
+    job_id="1234567890",
+    instance="i",
+    image="any",
+    pull=False,
+    command=["true"],
+    workdir="",
+    environment={"A": "1"},
+    cpu=1.5,
+    mem=0.5,
+    stop_grace=10,
+    prewarm=False,
+    base_url="/user/alice/jabc/",
+    secret="the-secret",
+    run_dir="/state/runs/r",
+    runtime_dir="/state/runtime",
+    home_dir="/state/runs/r/home",
+    network="toolkit-jobs",
+)
+
+
+def config() -> dict[str, Any]:
+    return container_config(SPEC, ["/opt/toolkit/init"], "/state/runtime/1")
+
+
+def test_no_privilege_is_left() -> None:
+    host = config()["HostConfig"]
+    assert config()["User"] == "13011:13011"
+    assert host["CapDrop"] == ["ALL"]
+    assert "CapAdd" not in host
+    assert host["SecurityOpt"] == ["no-new-privileges"]
+    assert host["Privileged"] is False
+    assert host["NetworkMode"] == "toolkit-jobs"
+    assert "PidMode" not in host
+    assert "IpcMode" not in host
+
+
+def test_limits_are_what_was_admitted() -> None:
+    host = config()["HostConfig"]
+    assert host["NanoCpus"] == 1_500_000_000
+    assert host["Memory"] == host["MemorySwap"] == 512 * 2**20
+    assert 0 < host["PidsLimit"] <= 4096
+
+
+def test_mounts_are_the_runs_own_and_never_the_engines_socket() -> None:
+    mounts = {mount["Target"]: mount for mount in config()["HostConfig"]["Mounts"]}
+    assert set(mounts) == {"/opt/toolkit", "/run/toolkit/log", "/run/toolkit/run.json", "/home/toolkit", "/home/work"}
+    assert mounts["/opt/toolkit"]["ReadOnly"]
+    assert mounts["/run/toolkit/run.json"]["ReadOnly"]
+    assert not any("docker" in mount["Source"] for mount in mounts.values())
+
+
+def test_the_secret_is_in_the_run_file_only() -> None:
+    assert "the-secret" not in str(config())
+    assert run_file(SPEC, SPEC.command)["secret"] == "the-secret"
+    assert "the-secret" not in repr(SPEC)
+
+
+def test_names_come_from_the_run() -> None:
+    assert container_name(SPEC) == "toolkit-jabc"
