@@ -25,8 +25,8 @@ def own_site(tmp_path: Path) -> Iterator[RunningSite]:
     yield from running(tmp_path / "state", "c.Toolkit.cpus = 2\nc.Toolkit.memory = 4.0")
 
 
-def running(state: Path, site_values: str) -> Iterator[RunningSite]:
-    started = RunningSite(state, site_values)
+def running(state: Path, site_values: str, extra_environment: dict[str, str] | None = None) -> Iterator[RunningSite]:
+    started = RunningSite(state, site_values, extra_environment)
     _sites.append(started)
     try:
         started.start()

@@ -13,6 +13,7 @@ Errors are told apart by what is *known*:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -163,6 +164,35 @@ class Engine:
         except NoSuchObject:
             return False
         return True
+
+    def image_label(self, reference: str, label: str) -> str | None:
+        """A label of an image; None if it has none or is not on this machine. Blocks."""
+        try:
+            found = self._guard(lambda client: client.inspect_image(reference), CALL_TIMEOUT_S)
+        except NoSuchObject:
+            return None
+        value = (found["Config"].get("Labels") or {}).get(label)
+        return None if value is None else str(value)
+
+    def tag_image(self, reference: str, name: str) -> None:
+        """Give an image one more name. Blocks."""
+        repository, _, tag = name.partition(":")
+        self._guard(lambda client: client.tag(reference, repository, tag or "latest"), CALL_TIMEOUT_S)
+
+    def remove_image(self, reference: str) -> None:
+        """Remove an image's name, and the image with its last one; nothing happens if it is gone. Blocks."""
+        with contextlib.suppress(NoSuchObject):
+            self._guard(lambda client: client.remove_image(reference), CALL_TIMEOUT_S)
+
+    def copy_out(self, reference: str, path: str) -> Iterator[bytes]:
+        """A folder of an image, as the pieces of a tar archive. Blocks."""
+        config = {"Image": reference, "Entrypoint": ["none"]}
+        created = self._guard(lambda client: client.create_container_from_config(config), CALL_TIMEOUT_S)
+        try:
+            pieces, _ = self._guard(lambda client: client.get_archive(created["Id"], path), None)
+            yield from pieces
+        finally:
+            self._guard(lambda client: client.remove_container(created["Id"], force=True), CALL_TIMEOUT_S)
 
     # --- containers ---------------------------------------------------------------------------------------------------
 

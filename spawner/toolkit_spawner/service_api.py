@@ -17,13 +17,15 @@ CALL_TIMEOUT_S = 20
 class LaunchRefused(SpawnException):
     """The service does not want this server to run; the text says what to do instead."""
 
-    status_code = 409
+    def __init__(self, message: str) -> None:
+        super().__init__(message, reason="not_admitted", status_code=409)
 
 
 class ServiceUnavailable(SpawnException):
     """The service does not answer. Nothing follows from it about any run."""
 
-    status_code = 503
+    def __init__(self, message: str) -> None:
+        super().__init__(message, reason="service_unavailable", status_code=503)
 
 
 class ServiceApi:

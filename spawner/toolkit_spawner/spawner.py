@@ -63,7 +63,7 @@ class ToolkitSpawner(DockerSpawner):
         """Start the run's container, or adopt the one that runs. Returns the gate's address.
 
         Raises `LaunchRefused` for what is no admitted run, and for a run that cannot be started (the service has recorded
-        why); `ServiceUnavailable` or `EngineUnavailable` when it should be tried again.
+        why); `ServiceUnavailable` when the service or the engine does not answer, and it should be tried again.
         """
         if not self.name:
             raise LaunchRefused(
@@ -73,6 +73,8 @@ class ToolkitSpawner(DockerSpawner):
         self._instance = spec.instance
         try:
             container = await self._running_container(spec)
+        except EngineUnavailable as error:
+            raise ServiceUnavailable(str(error)) from error
         except (CannotStart, EngineRefused, OSError) as error:
             reason = str(error) if isinstance(error, CannotStart) else f"could not be started: {error}"
             await self._service.failed(self.name, reason)

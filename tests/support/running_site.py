@@ -57,8 +57,9 @@ def wait_until(
 class RunningSite:
     """Start it, use it through real clients, stop it; `logs()` explains failures."""
 
-    def __init__(self, state: Path, site_values: str = "") -> None:
+    def __init__(self, state: Path, site_values: str = "", extra_environment: dict[str, str] | None = None) -> None:
         self.state = state
+        self._extra_environment = extra_environment or {}
         self.port = free_base_port()
         self.config = state / "jupyterhub_config.py"
         state.mkdir(parents=True, exist_ok=True)
@@ -76,6 +77,7 @@ class RunningSite:
         kept = {key: value for key, value in os.environ.items() if not key.startswith("TOOLKIT_")}
         return {
             **kept,
+            **self._extra_environment,
             "TOOLKIT_STATE": str(self.state),
             "TOOLKIT_PORT": str(self.port),
             "TOOLKIT_CONFIG": str(self.config),

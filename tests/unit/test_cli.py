@@ -258,6 +258,15 @@ def test_logs_are_raw_bytes_and_follow_goes_on_after_a_cut(service: Service, cli
     cli("job", "logs", "-f", "--exit-code", code=1)
 
 
+def test_who_follows_a_waiting_job_learns_why(service: Service, cli: Cli) -> None:
+    def end() -> None:
+        service.jobs = [make_job(state=JobState.FAILED, state_info="no such image")]
+
+    service.jobs, service.log_sent = [make_job(state_info="waits for 4 CPUs; 2 are free")], end
+    cli("job", "logs", "-f", JOB_ID)
+    assert cli.err == f"job {JOB_ID} QUEUING: waits for 4 CPUs; 2 are free\njob {JOB_ID} FAILED: no such image\n"
+
+
 def test_following_by_name_stays_with_the_job(service: Service, cli: Cli) -> None:
     service.jobs = [make_job(name="train", state=JobState.SUCCEEDED, exit_codes=(0,))]
     cli("job", "logs", "-f", "train")
@@ -332,7 +341,11 @@ def test_exit_codes(service: Service, cli: Cli, words: tuple[str, ...], fault: E
         ("job", "nope"),
         ("job", "submit", "--nope"),
         ("job", "submit", "--mem", "4x"),
+        ("job", "submit", "--cpu", "nan"),
+        ("job", "submit", "--mem", "1e999"),
         ("job", "submit", "-e", "NOVALUE"),
+        ("job", "submit", "\udcff"),
+        ("job", "get", "\udcff"),
         ("job", "submit", "--exit-code", "true"),
         ("job", "get"),
         ("job", "get", "--last", JOB_ID),
@@ -356,8 +369,10 @@ def test_wrong_usage_is_2_and_asks_nothing(service: Service, cli: Cli, words: tu
 def test_not_signed_in_is_3(service: Service, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOOLKIT_TOKEN", "expired")
     cli("job", "ls", code=3)
-    monkeypatch.delenv("TOOLKIT_TOKEN")
     service.seen.clear()
+    monkeypatch.setenv("TOOLKIT_TOKEN", "tökén")
+    cli("job", "ls", code=2)
+    monkeypatch.delenv("TOOLKIT_TOKEN")
     cli("job", "ls", code=3)
     assert "toolkit login" in cli.err
     assert not service.seen

@@ -14,28 +14,9 @@ HUB_ORIGIN = Passage("alice", "https", "hub.example.org", "the-secret", cookies=
 
 names = st.one_of(
     st.from_regex(r"[A-Za-z][A-Za-z0-9_-]{0,20}", fullmatch=True),
-    st.sampled_from(
-        [
-            "Authorization",
-            "Cookie",
-            "Connection",
-            "X-Toolkit-User",
-            "x_toolkit_run_secret",
-            "X-TOOLKIT-Key",
-            "X-Forwarded-For",
-            "X_Forwarded_Host",
-            "Host",
-            "Upgrade",
-            "TE",
-            "Forwarded",
-            "X-Real-IP",
-            "Proxy-Authorization",
-            "Set-Cookie",
-            "Clear-Site-Data",
-            "Accept",
-            "Content-Length",
-        ]
-    ),
+    st.sampled_from(["Authorization", "Cookie", "Connection", "Host", "Upgrade", "TE", "Forwarded", "X-Real-IP"]),
+    st.sampled_from(["X-Toolkit-User", "x_toolkit_run_secret", "X-TOOLKIT-Key", "X-Forwarded-For", "X_Forwarded_Host"]),
+    st.sampled_from(["Proxy-Authorization", "Set-Cookie", "Clear-Site-Data", "Accept", "Content-Length"]),
 )
 values = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=30)
 headers = st.lists(st.tuples(names, values), max_size=12).map(CIMultiDict)

@@ -12,7 +12,15 @@ from typing import Any
 from jupyterhub.services.auth import HubOAuth, HubOAuthenticated
 from tornado.web import HTTPError, RequestHandler
 
-from toolkit_client.errors import InternalError, InvalidRequest, NotFound, NotSignedIn, TooLarge, ToolkitError
+from toolkit_client.errors import (
+    InternalError,
+    InvalidRequest,
+    NotFound,
+    NotSignedIn,
+    ServiceUnavailable,
+    ToolkitError,
+    TooLarge,
+)
 from toolkit_hub.configure import Toolkit
 from toolkit_hub.domain.access import Actor, actor_by_name
 from toolkit_hub.domain.launch import Places
@@ -97,6 +105,8 @@ class ServiceHandler(HubOAuthenticated, RequestHandler):
                 return NotFound("there is nothing at this address", "see /services/toolkit/api/")
             if error.status_code == 413:
                 return TooLarge("the request is too large", "")
+            if error.status_code >= 500:
+                return ServiceUnavailable("the hub does not answer, so nobody can be identified", "try again in a moment")
             return InvalidRequest(error.log_message or error.reason or "the request is not understood", "")
         return InternalError(
             f"something went wrong in the service (request {self.request_id})",

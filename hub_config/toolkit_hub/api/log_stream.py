@@ -38,6 +38,7 @@ async def stream_job_log(call: Call) -> None:
     try:
         if tail is not None:
             reader.seek_tail(tail)
+        call.handler.set_header("X-Toolkit-Log-Start", str(reader.position))
         await call.handler.flush()
         with context.store.watch() as changed, suppress(StreamClosedError):
             wait = SHORTEST_WAIT_S
@@ -77,15 +78,15 @@ class _LogReader:
     """A file that may not be there yet."""
 
     def __init__(self, path: Path, position: int) -> None:
-        self._path, self._position = path, position
+        self._path, self.position = path, position
         self._handle: int | None = None
 
     def read(self) -> bytes:
         handle = self._open()
         if handle is None:
             return b""
-        data = os.pread(handle, CHUNK, self._position)
-        self._position += len(data)
+        data = os.pread(handle, CHUNK, self.position)
+        self.position += len(data)
         return data
 
     def seek_tail(self, lines: int) -> None:
@@ -104,7 +105,7 @@ class _LogReader:
                 break
         if lines:
             cut += 1
-        self._position = start + cut
+        self.position = start + cut
 
     def _open(self) -> int | None:
         if self._handle is None:

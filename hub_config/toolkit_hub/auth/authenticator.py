@@ -37,9 +37,13 @@ class PasswordAuthenticator(Authenticator):
         if not await asyncio.to_thread(verify_password, stored, password):
             return None
         actor = await self.store.read(actor_by_name, name)
+        if actor is None:
+            return None
+        # The hub makes its own row of a user at the first log-in by its page, but not at one for a token.
+        handler.user_from_username(actor.name)
         # The toolkit's own policy knows administrators; at the hub they are users like all others, for an administrator
         # of the hub could read every user's servers and act as them.
-        return {"name": actor.name, "admin": False} if actor else None
+        return {"name": actor.name, "admin": False}
 
     def get_handlers(self, app: Any) -> list[tuple[Any, ...]]:
         """The hub's pages about servers lead to the toolkit's, where servers are queued."""

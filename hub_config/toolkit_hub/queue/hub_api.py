@@ -75,7 +75,7 @@ class HubApi:
         except httpx.HTTPError as error:
             raise HubUnavailable(f"the hub does not answer: {error or type(error).__name__}") from error
         if reply.status_code in (502, 503, 504):
-            raise HubUnavailable(f"the hub is not ready ({reply.status_code})")
+            raise HubUnavailable(_message(reply) or f"the hub is not ready ({reply.status_code})")
         return reply
 
     async def close(self) -> None:

@@ -79,6 +79,7 @@ class Reconciler:
                         return
         except (EngineUnavailable, HubUnavailable) as error:
             log.warning("run %s: %s; trying again later", run_id, error)
+            await self._store.write(_say_delay, run_id, str(error))
         except (HubRefused, EngineRefused) as error:
             log.error("run %s: %s", run_id, error)
         except Exception:
@@ -127,9 +128,6 @@ class Reconciler:
         try:
             await self._hub.start_server(view.owner, view.server_name, view.title)
             self._refusals.pop(view.run_id, None)
-        except HubUnavailable as error:
-            await self._store.write(runs.set_reasons, {view.run_id: f"waiting for the hub: {error}"})
-            raise
         except HubRefused as error:
             await self._refused(view, error)
 
@@ -236,6 +234,13 @@ def _view(session: Session, run_id: str) -> _View | None:
         cancelling=run.state == JobState.CANCELLING,
         server_removed=run.server_removed,
     )
+
+
+def _say_delay(session: Session, run_id: str, reason: str) -> None:
+    """Tell whoever waits for the start of a run why it takes longer."""
+    run = session.get(Run, run_id)
+    if run is not None and run.state == JobState.QUEUED:
+        runs.set_reasons(session, {run_id: f"starting, but {reason}; trying again"})
 
 
 def _has_ended(container: ContainerState) -> bool:

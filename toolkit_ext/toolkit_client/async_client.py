@@ -1,0 +1,186 @@
+"""`AsyncClient`: what `toolkit_client.client.Client` is, for asyncio programs.
+
+>>> async with AsyncClient() as toolkit:                         # doctest: +SKIP
+...     job = await toolkit.jobs.submit({"command": ["nvidia-smi"]})
+...     async for chunk in toolkit.jobs.logs(job.id, follow=True):
+...         sys.stdout.buffer.write(chunk)
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+import httpx
+
+from toolkit_client import calls
+from toolkit_client.errors import ServiceUnavailable
+from toolkit_client.exchange import (
+    RETRY_PAUSES,
+    Attempts,
+    LogTrail,
+    WaitPauses,
+    answer_of,
+    arguments,
+    error_of,
+    find_site,
+)
+
+if TYPE_CHECKING:
+    from toolkit_client.models import Job, JobSpec, Me, NewUser, QueueStatus, User
+
+__all__ = ["AsyncClient", "AsyncJobs", "AsyncServers", "AsyncUsers"]
+
+ResultT = TypeVar("ResultT")
+
+
+class AsyncClient:
+    """The API for asyncio. Close it, or use it as an async context manager."""
+
+    def __init__(
+        self,
+        url: str | None = None,
+        token: str | None = None,
+        *,
+        profile: str | None = None,
+        timeout: float = 30.0,
+        retry_pauses: tuple[float, ...] = RETRY_PAUSES,
+    ) -> None:
+        """The arguments, and what is raised, are those of `Client`."""
+        self.site = find_site(url, token, profile)
+        self._timeout = timeout
+        self._pauses = retry_pauses
+        self._http = httpx.AsyncClient(**self.site.options(timeout))
+        self.jobs = AsyncJobs(self)
+        self.servers = AsyncServers(self)
+        self.users = AsyncUsers(self)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    async def me(self) -> Me:
+        """Who the token speaks for."""
+        return await self.call(calls.get_me())
+
+    async def queue(self) -> QueueStatus:
+        return await self.call(calls.get_queue())
+
+    async def call(self, call: calls.Call[ResultT]) -> ResultT:
+        """Sends a call of `toolkit_client.calls` and reads its answer as a wire model."""
+        return call.read(await self.raw(call))
+
+    async def raw(self, call: calls.Call[Any]) -> Any:
+        """Sends a call and gives the plain JSON of its answer; raises as `Client.raw` does."""
+        attempts = Attempts(call, self.site, self._pauses)
+        while True:
+            try:
+                response = await self._http.request(**arguments(call))
+            except httpx.TransportError as problem:
+                await asyncio.sleep(attempts.after_failure(problem))
+                continue
+            pause = attempts.after_answer(response)
+            if pause is None:
+                return answer_of(self.site, response)
+            await asyncio.sleep(pause)
+
+    async def follow_trail(self, trail: LogTrail) -> AsyncIterator[bytes]:
+        """The bytes of a log as they come, across lost connections and restarts of the service."""
+        pause: float | None
+        while True:
+            try:
+                async for chunk in self._read_once(trail):
+                    yield chunk
+                if trail.complete:
+                    return
+                pause = trail.after_end(bool((await self.raw(trail.job_call))["alive"]))
+            except (httpx.TransportError, ServiceUnavailable) as problem:
+                pause = trail.after_failure(problem)
+            if pause is None:
+                return
+            await asyncio.sleep(pause)
+
+    async def _read_once(self, trail: LogTrail) -> AsyncIterator[bytes]:
+        timeout = httpx.Timeout(self._timeout, connect=5.0, read=trail.patience)
+        async with self._http.stream(**arguments(trail.call), timeout=timeout) as response:
+            if not response.is_success:
+                await response.aread()
+                raise error_of(self.site, response)
+            if not trail.opened(response.headers):
+                return
+            async for chunk in response.aiter_raw():
+                trail.received(len(chunk))
+                yield chunk
+
+
+class AsyncJobs:
+    """``client.jobs``; the methods are those of `toolkit_client.client.Jobs`."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        self._client = client
+
+    async def submit(self, spec: JobSpec | Mapping[str, Any], idempotency_key: str | None = None) -> Job:
+        return await self._client.call(calls.submit_job(spec, idempotency_key))
+
+    async def list(self, *, limit: int | None = None, **filters: Any) -> list[Job]:
+        jobs: list[Job] = []
+        cursor: str | None = None
+        while limit is None or len(jobs) < limit:
+            page = await self._client.call(calls.list_jobs(limit=calls.PAGE_SIZE, cursor=cursor, **filters))
+            jobs += page.items
+            cursor = page.next
+            if cursor is None:
+                break
+        return jobs[:limit]
+
+    async def get(self, ref: str) -> Job:
+        return await self._client.call(calls.get_job(ref))
+
+    async def kill(self, ref: str) -> Job:
+        return await self._client.call(calls.kill_job(ref))
+
+    def logs(
+        self, ref: str, *, follow: bool = False, tail: int | None = None, offset: int | None = None
+    ) -> AsyncIterator[bytes]:
+        client = self._client
+        return client.follow_trail(LogTrail(client.site, ref, follow=follow, tail=tail, offset=offset))
+
+    async def wait(self, ref: str, timeout: float | None = None) -> Job:
+        pauses = WaitPauses(ref, timeout)
+        while True:
+            job = await self.get(ref)
+            if not job.alive:
+                return job
+            await asyncio.sleep(pauses.next())
+
+
+class AsyncServers:
+    """``client.servers``."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        self._client = client
+
+    async def start(self) -> Job:
+        return await self._client.call(calls.start_server())
+
+
+class AsyncUsers:
+    """``client.users``."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        self._client = client
+
+    async def list(self) -> list[User]:
+        return (await self._client.call(calls.list_users())).items
+
+    async def new(self, user: NewUser | Mapping[str, Any]) -> User:
+        return await self._client.call(calls.create_user(user))

@@ -1,0 +1,77 @@
+"""``toolkit job ls``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+import click
+
+from toolkit_client import calls
+from toolkit_client.cli.lazy import examples
+from toolkit_client.cli.output import JOB_COLUMNS, Output, output_options
+from toolkit_client.cli.state import State
+
+__all__ = ["ls"]
+
+DAY = 24 * 3600.0
+
+
+@click.command(
+    epilog=examples(
+        "toolkit job ls",
+        "toolkit job ls --state alive --fields id,state,stateInfo",
+        "toolkit job ls --account acme.team --state running -n 20",
+        "toolkit job ls -n 1 --no-header --fields id,runs.exitCode",
+    )
+)
+@click.option("--account", metavar="A", help="Jobs of this account, whoever submitted them.")
+@click.option("--me", is_flag=True, help="Only jobs that you submitted; the default unless --account is given.")
+@click.option(
+    "--state", "states", metavar="S", help="`alive`, `all`, or states with commas between them, as `queued,running`."
+)
+@click.option("-N", "--name", metavar="NAME", help="Only jobs of this name.")
+@click.option("-n", "--limit", metavar="N", type=click.IntRange(min=1), help="At most N jobs: the newest ones.")
+@click.option("-r", "--reverse", is_flag=True, help="Oldest first.")
+@output_options(JOB_COLUMNS)
+@click.pass_obj
+def ls(
+    state: State,
+    *,
+    account: str | None,
+    me: bool,
+    states: str | None,
+    name: str | None,
+    limit: int | None,
+    reverse: bool,
+    output: Output,
+) -> None:
+    """List jobs, newest first.
+
+    Without options: the jobs that you submitted in the last 24 hours. --state, --name and --limit look at all times.
+    """
+    account = account or state.account
+    since = None if states or name or limit else _time_text(time.time() - DAY)
+    filters = {"account": account, "mine": me or not account, "state": states or "all", "name": name, "since": since}
+    jobs = list(islice(_newest_first(state, limit, filters), limit))
+    output.show(reversed(jobs) if reverse else jobs)
+
+
+def _newest_first(state: State, limit: int | None, filters: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Jobs as plain JSON, asked for page by page."""
+    client = state.client()
+    size = min(limit or calls.PAGE_SIZE, calls.PAGE_SIZE)
+    cursor: str | None = None
+    while True:
+        page = client.raw(calls.list_jobs(limit=size, cursor=cursor, **filters))
+        yield from page["items"]
+        cursor = page.get("next")
+        if cursor is None:
+            return
+
+
+def _time_text(seconds: float) -> str:
+    """Seconds since 1970 as an RFC 3339 time."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))

@@ -1,0 +1,56 @@
+"""click groups whose commands are loaded when they are used, and commands that show an example in their help."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+import click
+
+__all__ = ["LazyGroup", "examples"]
+
+
+def examples(*lines: str) -> str:
+    """An epilog with examples, one a line."""
+    return "\b\nExample:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands by name, place (``module:attribute``) and one line of help.
+
+    So the help of the group, and the run of one command, load no other command's module.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        commands_by_name: Mapping[str, tuple[str, str]],
+        aliases: Mapping[str, str] | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(*args, **{"no_args_is_help": False, **options})
+        self._places = dict(commands_by_name)
+        self._aliases = dict(aliases or {})
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args and not ctx.resilient_parsing:
+            click.echo(ctx.get_help(), err=True)
+            ctx.exit(2)
+        return super().parse_args(ctx, args)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(self._places)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        name = self._aliases.get(cmd_name, cmd_name)
+        if name not in self._places:
+            return None
+        module, _, attribute = self._places[name][0].partition(":")
+        command = getattr(import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, self._places[name][1]) for name in self.list_commands(ctx)])
