@@ -90,7 +90,7 @@ def test_restarted_proxy_has_its_routes_back_within_seconds(
 ) -> None:
     unit = start("toolkit_hub.proxy")
     wait_for(lambda: bool(routes(site)))
-    start("jupyterhub", "-f", os.environ["TOOLKIT_CONFIG"])
+    start("toolkit_hub.hub", "-f", os.environ["TOOLKIT_CONFIG"])
     wait_for(lambda: "/services/toolkit" in routes(site))
     wait_for(lambda: hub_answers(site))
     unit.terminate()

@@ -63,7 +63,7 @@ def hub_servers(site: RunningSite) -> set[str]:
         f"{site.settings.hub_url}/hub/api/users?include_stopped_servers=1",
         headers={"Authorization": f"token {site.settings.secret('service-token')}"},
     )
-    return {name for user in reply.json() for name in user.get("servers", {})}
+    return {name for user in reply.json() for name in user.get("servers", {}) if name}
 
 
 def secrets_in_logs(site: RunningSite) -> list[str]:

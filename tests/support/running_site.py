@@ -179,6 +179,8 @@ class RunningSite:
 
             def reached() -> Job | None:
                 job = client.jobs.get(job_id)
+                if job.state not in states and not job.alive:
+                    raise AssertionError(f"job {job_id} ended: {job.state} ({job.state_info})")
                 return job if job.state in states else None
 
             return wait_until(reached, f"job {job_id} to be {' or '.join(states)}", timeout, self.logs)

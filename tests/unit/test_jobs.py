@@ -67,6 +67,17 @@ def test_ended_before_the_start_was_told(people: People) -> None:
     assert read(people, job).state == "SUCCEEDED"
 
 
+def test_an_address_belongs_to_one_run(people: People) -> None:
+    """Between a container's death and the record of it, its address may be the next container's."""
+    first, second = people.submit("alice"), people.submit("bob")
+    admit(people)
+    start(people, first)
+    assert read(people, first).runs[0].ip
+    start(people, second)
+    assert read(people, first).runs[0].ip is None
+    assert read(people, second).runs[0].ip
+
+
 @pytest.mark.parametrize(
     ("ending", "state", "info"),
     [

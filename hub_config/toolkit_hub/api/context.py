@@ -18,8 +18,8 @@ from toolkit_client.errors import (
     NotFound,
     NotSignedIn,
     ServiceUnavailable,
-    ToolkitError,
     TooLarge,
+    ToolkitError,
 )
 from toolkit_hub.configure import Toolkit
 from toolkit_hub.domain.access import Actor, actor_by_name
@@ -106,7 +106,9 @@ class ServiceHandler(HubOAuthenticated, RequestHandler):
             if error.status_code == 413:
                 return TooLarge("the request is too large", "")
             if error.status_code >= 500:
-                return ServiceUnavailable("the hub does not answer, so nobody can be identified", "try again in a moment")
+                return ServiceUnavailable(
+                    "the hub does not answer, so nobody can be identified", "try again in a moment"
+                )
             return InvalidRequest(error.log_message or error.reason or "the request is not understood", "")
         return InternalError(
             f"something went wrong in the service (request {self.request_id})",

@@ -16,7 +16,7 @@ import uuid
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from toolkit_client.models import JobState
@@ -133,8 +133,13 @@ def mark_started(
     run = by_server_name(session, server_name)
     if run is None:
         return
+    if ip is not None:
+        # The engine gives an address again as soon as its container is gone; nobody may reach a new run by an old one's row.
+        session.execute(update(Run).where(Run.ip == ip, Run.id != run.id).values(ip=None))
     run.container_id, run.ip, run.image_digest, run.node_name = container_id, ip, image_digest, node_name
     run.started = run.started or clock.now()
+    if not JobState(run.state).alive:
+        run.ip = None  # it ended before its start was told
     if run.state == JobState.QUEUED:
         _set_state(session, run, JobState.RUNNING, "")
 

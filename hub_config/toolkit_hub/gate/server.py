@@ -1,0 +1,207 @@
+"""The gate as a process: two listeners, the request log, and an end that no visitor notices.
+
+A new gate may start beside an old one on the same ports (SO_REUSEPORT); the old one then gets SIGTERM, takes nothing new and
+serves out what it has. A second SIGTERM, or SIGINT, ends it at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+from collections.abc import Awaitable, Callable
+
+import aiohttp
+from aiohttp import web
+
+from toolkit_client.errors import InternalError, ServiceUnavailable, ToolkitError
+from toolkit_hub import clock
+from toolkit_hub.configure import Toolkit
+from toolkit_hub.gate.door import HEALTH_PATH, Door, Visit
+from toolkit_hub.gate.forward import Upstream
+from toolkit_hub.gate.identity import HubTokens, Identities
+from toolkit_hub.gate.live import RECHECK_S, LiveConnections
+from toolkit_hub.gate.pages import answer_error
+from toolkit_hub.gate.views import Views
+from toolkit_hub.store import Store
+
+__all__ = ["DRAIN_LIMIT_S", "Gate", "PortBusy", "serve"]
+
+log = logging.getLogger("toolkit.gate")
+request_log = logging.getLogger("toolkit.gate.request")
+
+#: How long an ending gate serves the connections that it has. JupyterLab connects anew by itself afterwards.
+DRAIN_LIMIT_S = 3600.0
+#: A kept connection may carry one more request that was already on its way.
+_IDLE_GRACE_S = 1.0
+#: Longer than the usual proxies' and load balancers', so that they close idle connections, and not we under a request.
+_KEEP_ALIVE_S = 620.0
+_HEADER_LIMIT = 64 * 1024
+_LONGEST_LOGGED = 300
+
+Answerer = Callable[[Visit], Awaitable[web.StreamResponse]]
+
+
+class PortBusy(Exception):
+    """A port that the gate needs is taken."""
+
+
+class Gate:
+    """Both listeners and what they share. Belongs to the running event loop."""
+
+    def __init__(self, site: Toolkit, *, recheck_s: float = RECHECK_S) -> None:
+        self._site = site
+        self._store = Store(site.database_url)
+        self._hub_client = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
+        self._upstream = Upstream()
+        identities = Identities(HubTokens(site.hub_url, self._hub_client), secure=site.jobs_scheme == "https")
+        self._views = Views(self._store)
+        self._live = LiveConnections(self._views, identities, recheck_s)
+        self._door = Door(site, self._store, self._views, identities, self._live, self._upstream)
+        self._listeners: list[asyncio.Server] = []
+        self._servers: list[web.Server] = []
+        self._busy: set[web.RequestHandler] = set()
+        self._draining = False
+
+    async def start(self) -> None:
+        """Listen. Raises `PortBusy`."""
+        self._recheck = asyncio.create_task(self._live.run())
+        await self._listen(self._site.bind_ip, self._site.jobs_port, self._door.at_job_host)
+        await self._listen("127.0.0.1", self._site.base_port + 3, self._door.from_proxy)
+
+    async def _listen(self, ip: str, port: int, answerer: Answerer) -> None:
+        async def handle(request: web.BaseRequest) -> web.StreamResponse:
+            return await self._handle(request, answerer)
+
+        server = web.Server(
+            handle,
+            handler_cancellation=True,  # a visitor who goes ends what is done for him
+            access_log=None,
+            auto_decompress=False,
+            keepalive_timeout=_KEEP_ALIVE_S,
+            max_line_size=_HEADER_LIMIT,
+            max_field_size=_HEADER_LIMIT,
+        )
+        family = socket.AF_INET6 if ":" in ip else socket.AF_INET
+        try:
+            listener = await asyncio.get_running_loop().create_server(
+                server, ip, port, family=family, backlog=1024, reuse_port=True
+            )
+        except OSError as error:
+            raise PortBusy(
+                f"the gate cannot listen on {ip} port {port}: {error.strerror or error}. Another program may use it; "
+                "set TOOLKIT_PORT, or c.Toolkit.base_port, to move all ports of the toolkit"
+            ) from error
+        self._servers.append(server)
+        self._listeners.append(listener)
+
+    async def drain(self, limit_s: float = DRAIN_LIMIT_S) -> None:
+        """Take nothing new, and return when everything under way is done or `limit_s` seconds have passed."""
+        self._draining = True
+        for listener in self._listeners:
+            listener.close()
+        log.info("ending: %d requests and connections are served out", len(self._busy))
+        deadline = clock.monotonic() + limit_s
+        await asyncio.sleep(min(_IDLE_GRACE_S, limit_s))
+        while clock.monotonic() < deadline:
+            for server in self._servers:
+                for handler in server.connections:
+                    if handler not in self._busy:
+                        handler.close()
+            if not self._busy:
+                return
+            await asyncio.sleep(0.1)
+        log.warning("ending: %d connections are cut after %.0f s", len(self._busy), limit_s)
+
+    async def close(self) -> None:
+        """End everything at once."""
+        for listener in self._listeners:
+            listener.close()
+        self._recheck.cancel()
+        for server in self._servers:
+            await server.shutdown(timeout=0.5)
+        await self._door.close()
+        await self._upstream.close()
+        await self._hub_client.close()
+        self._views.close()
+        await asyncio.get_running_loop().run_in_executor(None, self._store.close)
+
+    async def _handle(self, request: web.BaseRequest, answerer: Answerer) -> web.StreamResponse:
+        """Answer one request and log it."""
+        visit, handler, status = Visit(request), request.protocol, 499
+        self._busy.add(handler)
+        try:
+            response = await self._answer(visit, answerer)
+            status = response.status
+            if self._draining and not response.prepared:
+                response.force_close()
+            return response
+        finally:
+            self._busy.discard(handler)
+            if self._draining:
+                handler.close()
+            _log(visit, status)
+
+    async def _answer(self, visit: Visit, answerer: Answerer) -> web.StreamResponse:
+        try:
+            return await answerer(visit)
+        except ToolkitError as error:
+            return answer_error(visit.request, error, request_id=visit.id, link=visit.link)
+        except ConnectionError:
+            raise
+        except TimeoutError:
+            slow = ServiceUnavailable("a part of the toolkit did not answer in time", "try again")
+            return answer_error(visit.request, slow, request_id=visit.id, link=visit.link)
+        except Exception:
+            log.exception("request %s failed", visit.id)
+            fault = InternalError("the gate failed at this request", f"the gate's log says why, at request {visit.id}")
+            return answer_error(visit.request, fault, request_id=visit.id)
+
+
+def _log(visit: Visit, status: int) -> None:
+    request = visit.request
+    path = request.raw_path.partition("?")[0]
+    if path == HEALTH_PATH:
+        return
+    milliseconds = (clock.monotonic() - visit.began) * 1000
+    host = request.headers.get("Host", "")
+    # %a: what comes from outside can neither break the line nor reach a terminal as control characters
+    request_log.info(
+        "%s %a %.100a %a user=%s status=%d ms=%.1f",
+        visit.id,
+        request.method[:16],
+        host[:100],
+        path[:_LONGEST_LOGGED],
+        visit.user,
+        status,
+        milliseconds,
+    )
+
+
+async def serve(site: Toolkit) -> None:
+    """Run until a signal ends the gate. Raises `PortBusy`."""
+    gate = Gate(site)
+    loop = asyncio.get_running_loop()
+    drain, stop = asyncio.Event(), asyncio.Event()
+
+    def ask_to_end() -> None:
+        (stop if drain.is_set() else drain).set()
+
+    loop.add_signal_handler(signal.SIGTERM, ask_to_end)
+    loop.add_signal_handler(signal.SIGINT, stop.set)
+    try:
+        await gate.start()
+        log.info("the gate serves %s and %s", site.jobs_url, site.gate_url)
+        await _first(drain.wait(), stop.wait())
+        if not stop.is_set():
+            await _first(gate.drain(), stop.wait())
+    finally:
+        await gate.close()
+
+
+async def _first(*waits: Awaitable[object]) -> None:
+    tasks = [asyncio.ensure_future(wait) for wait in waits]
+    _, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in pending:
+        task.cancel()

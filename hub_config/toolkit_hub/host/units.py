@@ -1,0 +1,73 @@
+"""One unit of a running site at a time: ``python -m toolkit_hub.host.units status|start|stop|restart [UNIT…]``.
+
+A restart cuts neither the other units nor any job. A start waits until the unit answers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+
+from toolkit_hub import clock
+from toolkit_hub.configure import Toolkit
+from toolkit_hub.host.readiness import problem_of
+from toolkit_hub.host.site import load_site
+from toolkit_hub.host.steps import SetupError, show_failure
+from toolkit_hub.host.supervision import Supervisor, log_file
+from toolkit_hub.host.unit import UNITS
+
+__all__ = ["main"]
+
+#: Seconds within which a started unit answers.
+ANSWER_TIMEOUT_S = 60.0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m toolkit_hub.host.units", description="See, stop, start and restart the units of a running site."
+    )
+    parser.add_argument("verb", choices=["status", "start", "stop", "restart"])
+    parser.add_argument("unit", nargs="*", help=f"any of {', '.join(UNITS)}; all when none is named")
+    options = parser.parse_args(arguments)
+    unknown = set(options.unit) - set(UNITS)
+    if unknown:
+        parser.error(f"no such unit: {', '.join(sorted(unknown))}; there are {', '.join(UNITS)}")
+    chosen = [unit for unit in UNITS if not options.unit or unit in options.unit]
+    try:
+        site = load_site()
+        supervisor = Supervisor(site)
+        if options.verb in ("stop", "restart"):
+            for unit in reversed(chosen):
+                supervisor.stop(unit)
+        if options.verb in ("start", "restart"):
+            _start(site, supervisor, chosen)
+        _print_states(site, supervisor, chosen)
+    except SetupError as error:
+        show_failure(error)
+        return 1
+    return 0
+
+
+def _start(site: Toolkit, supervisor: Supervisor, units: list[str]) -> None:
+    """Start units and wait until each answers. Raises `SetupError` when one does not within `ANSWER_TIMEOUT_S`."""
+    for unit in units:
+        supervisor.start(unit)
+    deadline = clock.monotonic() + ANSWER_TIMEOUT_S
+    for unit in units:
+        while problem := problem_of(site, unit):
+            if clock.monotonic() > deadline or supervisor.states()[unit].state == "FATAL":
+                raise SetupError(f"The unit `{unit}` is not ready: {problem}.", f"Its log: {log_file(site, unit)}")
+            time.sleep(0.05)
+
+
+def _print_states(site: Toolkit, supervisor: Supervisor, units: list[str]) -> None:
+    states = supervisor.states()
+    for unit in units:
+        state = states[unit]
+        process = f"pid {state.pid}" if state.pid else "-"
+        print(f"{unit:<8} {state.state:<9} {process:<12} {log_file(site, unit)}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,245 @@
+"""The gate beside other processes: job-init in the container, a gate that takes over, signals."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.hub.gate_house import BROWSER, House, eventually, frame, is_closed, read_head
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    made = House(tmp_path / "state")
+    yield made
+    made.stop()
+
+
+# --- the job server -----------------------------------------------------------------------------------------------------
+
+# An image's own program under the name that job-init looks for. It takes a second to come up and shows what it is sent.
+JOB_SERVER = """\
+#!{python}
+import json, os, sys, time
+from http.server import BaseHTTPRequestHandler, HTTPServer
+with open({starts!r}, "a") as file:
+    file.write("start\\n")
+time.sleep(1)
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        if self.path.endswith("/die"):
+            os._exit(1)
+        body = json.dumps({{"target": self.path, "headers": dict(self.headers.items())}}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    do_POST = do_GET
+    def log_message(self, *words):
+        pass
+HTTPServer(({ip!r}, 8888), Handler).serve_forever()
+"""
+
+
+@contextlib.contextmanager
+def job_init(house: House, job: str, folder: Path, *, image_has_server: bool = True) -> Iterator[Path]:
+    """The first process of the job's container, on this machine; gives the file with a line for each start."""
+    programs, starts = folder / "bin", folder / "starts"
+    programs.mkdir()
+    starts.touch()
+    if image_has_server:
+        program = programs / "toolkit-job-server"
+        program.write_text(JOB_SERVER.format(python=sys.executable, starts=str(starts), ip=house.ip))
+        program.chmod(0o755)
+    name = house.server_name(job)
+    run = {
+        "command": None,
+        "workdir": "/",
+        "secret": house.secret(name),
+        "base_url": f"/user/alice/{name}/",
+        "control_port": 8887,
+        "lab_port": 8888,
+        "stop_grace": 3,
+        "prewarm": False,
+    }
+    (folder / "run.json").write_text(json.dumps(run))
+    (folder / "log").touch()
+    command = [sys.executable, "-m", "toolkit_ext.job_init", str(folder / "run.json"), str(folder / "log")]
+    environment = {**os.environ, "PATH": f"{programs}:/usr/bin:/bin", "HOME": str(folder)}
+    process = subprocess.Popen(command, env=environment, start_new_session=True)
+    try:
+        eventually(lambda: listens(house.ip, 8887))
+        yield starts
+    finally:
+        process.terminate()
+        process.wait(15)
+
+
+def listens(ip: str, port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((ip, port)) == 0
+
+
+def test_the_job_server_starts_once_at_the_first_request_and_gets_the_secret(house: House, tmp_path: Path) -> None:
+    job = house.job()
+    name, host, base = house.server_name(job), house.host(job, lab=True), f"/user/alice/{house.server_name(job)}/"
+    with job_init(house, job, tmp_path) as starts:
+        root = house.ask(host, "/", headers={**house.token(), **BROWSER})
+        assert (root.status_code, root.headers["Location"]) == (302, f"http://{host}{base}lab")
+        assert starts.read_text() == ""
+        page = house.ask(host, f"{base}lab", headers={**house.token(), **BROWSER})
+        assert page.status_code == 503
+        assert "JupyterLab is starting" in page.text
+        assert "http-equiv=refresh" in page.text
+        forged = {"X-Toolkit-Run-Secret": "forged", "X-Toolkit-User": "root"}
+        response = house.ask(host, f"{base}api/status?x=%41", "POST", headers={**house.token(), **forged})
+        assert response.status_code == 200
+        assert response.json()["target"] == f"{base}api/status?x=%41"
+        sent = response.json()["headers"]
+        assert sent["X-Toolkit-Run-Secret"] == house.secret(name)
+        assert sent["X-Toolkit-User"] == "alice"
+        assert "Authorization" not in sent
+        assert starts.read_text() == "start\n"
+        served = house.ask_proxy_side(f"{base}api/status", headers=house.token())
+        assert served.json()["headers"]["X-Forwarded-Host"] == house.site.public_url.removeprefix("http://")
+        assert served.headers["Content-Security-Policy"] == "sandbox"
+        assert house.ask(host, f"{base}die", headers=house.token()).status_code == 502
+        eventually(lambda: house.ask(host, f"{base}lab", headers=house.token()).status_code == 200, 15)
+        assert starts.read_text() == "start\nstart\n"
+
+
+def test_an_image_without_a_job_server_is_said_so(house: House, tmp_path: Path) -> None:
+    job = house.job()
+    with job_init(house, job, tmp_path, image_has_server=False):
+        target = f"/user/alice/{house.server_name(job)}/lab"
+        response = house.ask(house.host(job, lab=True), target, headers=house.token())
+        assert response.status_code == 502
+        assert "toolkit-job-server" in response.json()["error"]["message"]
+        page = house.ask(house.host(job, lab=True), target, headers={**house.token(), **BROWSER})
+        assert "toolkit-job-server" in page.text
+
+
+def test_an_address_of_an_earlier_run_leads_to_the_present_one(house: House) -> None:
+    job = house.job()
+    older, newer = house.server_name(job), house.run(job)
+    host, headers = house.host(job, lab=True), house.token()
+    moved = house.ask(host, f"/user/alice/{older}/lab/tree/a%2Fb?x=1", headers=headers)
+    assert (moved.status_code, moved.headers["Location"]) == (
+        302,
+        f"http://{host}/user/alice/{newer}/lab/tree/a%2Fb?x=1",
+    )
+    assert house.ask(host, f"/user/alice/{older}/api", "POST", headers=headers).status_code == 409
+    assert house.ask(host, "/user/alice/jother/lab", headers=headers).status_code == 404
+    assert house.ask(host, f"/user/bob/{newer}/lab", headers=headers).status_code == 404
+    assert house.ask(host, "/favicon.ico", headers=headers).status_code == 404
+    hub_side = house.ask_proxy_side(f"/user/alice/{older}/api/status", headers=headers)
+    assert hub_side.headers["Location"] == f"{house.site.public_url}/user/alice/{newer}/api/status"
+
+
+# --- the process --------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def gate_process(house: House, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """`python -m toolkit_hub.gate` for this house; its log is in the file `gate.log` of the folder."""
+    (folder / "jupyterhub_config.py").write_text("c = get_config()\n")
+    environment = {
+        **os.environ,
+        "TOOLKIT_CONFIG": str(folder / "jupyterhub_config.py"),
+        "TOOLKIT_STATE": house.site.state_dir,
+        "TOOLKIT_PORT": str(house.site.base_port),
+    }
+    log_file = folder / "gate.log"
+    with log_file.open("ab") as log:
+        process = subprocess.Popen([sys.executable, "-m", "toolkit_hub.gate"], env=environment, stderr=log)
+        try:
+            eventually(lambda: "the gate serves" in log_file.read_text() or process.poll() is not None, 30)
+            yield process
+        finally:
+            if process.poll() is None:
+                process.kill()
+            process.wait(10)
+
+
+def healthy(house: House) -> bool:
+    with contextlib.suppress(httpx.HTTPError):
+        return house.ask_proxy_side("/.toolkit/health").status_code == 200
+    return False
+
+
+def test_a_new_gate_takes_over_and_the_old_one_ends_when_its_last_connection_has_gone(
+    house: House, tmp_path: Path
+) -> None:
+    house.stop_gate()
+    job, statuses, done = house.job(), [], threading.Event()
+    token = house.token()
+
+    def ask_on() -> None:
+        while not done.is_set():
+            statuses.append(house.ask(house.host(job), headers=token).status_code)
+
+    (tmp_path / "next").mkdir()
+    with (
+        gate_process(house, tmp_path) as old,
+        house.connect(house.upgrade(job, "/ws", house.token_line())) as open_one,
+        gate_process(house, tmp_path / "next"),
+        concurrent.futures.ThreadPoolExecutor(1) as visitors,
+    ):
+        assert read_head(open_one)[0] == 101
+        asking = visitors.submit(ask_on)
+        eventually(lambda: len(statuses) > 5)
+        old.send_signal(signal.SIGTERM)
+        time.sleep(2)
+        done.set()
+        asking.result()
+        assert set(statuses) == {200}
+        open_one.sendall(frame("still here"))
+        received = b""
+        while b"still here" not in received:
+            received += open_one.recv(65536)
+        assert old.poll() is None
+        open_one.close()
+        assert old.wait(10) == 0
+        assert healthy(house)
+    log = (tmp_path / "gate.log").read_text()
+    assert "GET" in log
+    assert f"{job}.localhost" in log
+    for secret in (*house.hub.tokens, house.secret(house.server_name(job))):
+        assert secret not in log
+
+
+def test_a_second_sigterm_ends_the_gate_at_once(house: House, tmp_path: Path) -> None:
+    house.stop_gate()
+    request = house.upgrade(house.job(), "/ws", house.token_line())
+    with gate_process(house, tmp_path) as gate, house.connect(request) as connection:
+        assert read_head(connection)[0] == 101
+        gate.send_signal(signal.SIGTERM)
+        eventually(lambda: not healthy(house))
+        gate.send_signal(signal.SIGTERM)
+        assert gate.wait(10) == 0
+        assert is_closed(connection)
+
+
+def test_a_busy_port_is_named_with_the_way_to_change_it(house: House, tmp_path: Path) -> None:
+    house.stop_gate()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", house.site.jobs_port))
+        taken.listen()
+        with gate_process(house, tmp_path) as gate:
+            assert gate.wait(10) == 1
+    message = (tmp_path / "gate.log").read_text()
+    assert f"port {house.site.jobs_port}" in message
+    assert "TOOLKIT_PORT" in message

@@ -1,0 +1,71 @@
+"""What is to be run: the file that the spawner writes for each run."""
+
+from __future__ import annotations
+
+import _json
+
+__all__ = ["BadRunFile", "Run", "read_run"]
+
+
+class BadRunFile(Exception):
+    """The run's file is missing or is not what the spawner writes."""
+
+
+class Run:
+    """What is to be run, as the spawner wrote it."""
+
+    def __init__(self, fields: dict[str, object]) -> None:
+        command = fields["command"]
+        self.command = None if command is None else [str(word) for word in _list(command)]
+        self.workdir = str(fields.get("workdir") or "/")
+        self.secret = str(fields["secret"])
+        self.base_url = str(fields["base_url"])
+        self.control_port = _number(fields["control_port"])
+        self.lab_port = _number(fields["lab_port"])
+        self.stop_grace = _number(fields["stop_grace"])
+        self.prewarm = bool(fields.get("prewarm", False))
+
+
+def _number(value: object) -> int:
+    if not isinstance(value, int):
+        raise TypeError(f"{value!r} is not a number")
+    return value
+
+
+def _list(value: object) -> list[object]:
+    if not isinstance(value, list):
+        raise TypeError(f"{value!r} is not a list")
+    return value
+
+
+class _JsonOptions:
+    """What the compiled JSON scanner asks its maker for; `json` itself would cost more than the rest of the start."""
+
+    strict = True
+    object_hook = None
+    object_pairs_hook = None
+    parse_float = float
+    parse_int = int
+    parse_constant = float
+    memo: dict[str, str] = {}
+
+
+def parse_json(text: str) -> object:
+    """Raises `ValueError`."""
+    try:
+        value, _ = _json.make_scanner(_JsonOptions())(text.strip(), 0)  # type: ignore[arg-type]
+    except (StopIteration, SystemError) as error:
+        raise ValueError("not JSON") from error
+    return value
+
+
+def read_run(path: str) -> Run:
+    """Raises `BadRunFile`."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            fields = parse_json(file.read())
+        if not isinstance(fields, dict):
+            raise TypeError("not an object")
+        return Run(fields)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise BadRunFile(f"cannot use {path}: {error!r}") from error
