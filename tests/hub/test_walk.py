@@ -57,7 +57,10 @@ def test_the_run_is_a_named_server_while_it_lives(site: RunningSite) -> None:
 
 
 def test_the_command_sees_its_job(site: RunningSite) -> None:
-    script = "id -u; echo $TOOLKIT_JOB_ID $EAI_JOB_ID $TOOLKIT_RUN_INDEX $HOME $GREETING; pwd; touch ~/f && echo ok; echo ${PATH##*:}"
+    script = (
+        "id -u; echo $TOOLKIT_JOB_ID $EAI_JOB_ID $TOOLKIT_RUN_INDEX $HOME $GREETING;"
+        "pwd; touch ~/f && echo ok; echo ${PATH##*:}"
+    )
     job = site.submit("sh", "-c", script, workdir="/tmp", environmentVars=["GREETING=good morning"])
     assert site.wait_state(job.id, "SUCCEEDED", "FAILED").state == "SUCCEEDED"
     lines = site.log_of(job.id).decode().splitlines()

@@ -153,6 +153,15 @@ class Job(Base):
     cpu: Mapped[float] = mapped_column(Float)
     mem: Mapped[float] = mapped_column(Float, doc="GiB")
     image: Mapped[str] = mapped_column(String(512))
+    image_digest: Mapped[str | None] = mapped_column(
+        String(255), doc="what the reference meant at submit, if known then"
+    )
+    preemptable: Mapped[bool] = mapped_column(default=False)
+    restartable: Mapped[bool] = mapped_column(default=False)
+    bid: Mapped[int] = mapped_column(Integer, default=0)
+    max_run_time: Mapped[int] = mapped_column(Integer, default=0, doc="seconds a run may take; 0 = no limit")
+    tags: Mapped[list[Any]] = mapped_column(JSON, default=list)
+    retry_of: Mapped[str | None] = mapped_column(ForeignKey("jobs.id"), doc="the job that this one repeats")
     spec: Mapped[dict[str, Any]] = mapped_column(doc="the JobSpec as submitted, defaults filled in")
     created: Mapped[datetime]
 
@@ -186,6 +195,10 @@ class Run(Base):
     node_name: Mapped[str | None] = mapped_column(String(255))
     image_digest: Mapped[str | None] = mapped_column(String(255))
     exit_code: Mapped[int | None]
+    peak_memory: Mapped[int | None] = mapped_column(BigInteger, doc="bytes")
+    deadline: Mapped[datetime | None] = mapped_column(doc="when the time limit ends it")
+    warned: Mapped[datetime | None] = mapped_column(doc="when its user was told that the time limit comes near")
+    log_removed: Mapped[bool] = mapped_column(default=False, doc="its log was removed by retention")
     server_removed: Mapped[bool] = mapped_column(default=False, doc="the hub has forgotten the ended server")
     created: Mapped[datetime]
     queued: Mapped[datetime | None]

@@ -12,7 +12,6 @@ depends_on = None
 
 
 def upgrade() -> None:
-
     op.create_table(
         "events",
         sa.Column("seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
@@ -119,6 +118,13 @@ def upgrade() -> None:
         sa.Column("cpu", sa.Float(), nullable=False),
         sa.Column("mem", sa.Float(), nullable=False),
         sa.Column("image", sa.String(length=512), nullable=False),
+        sa.Column("image_digest", sa.String(length=255), nullable=True),
+        sa.Column("preemptable", sa.Boolean(), nullable=False),
+        sa.Column("restartable", sa.Boolean(), nullable=False),
+        sa.Column("bid", sa.Integer(), nullable=False),
+        sa.Column("max_run_time", sa.Integer(), nullable=False),
+        sa.Column("tags", sa.JSON(), nullable=False),
+        sa.Column("retry_of", sa.String(length=36), nullable=True),
         sa.Column("spec", sa.JSON(), nullable=False),
         sa.Column("created", sa.DateTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(
@@ -128,6 +134,10 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(
             ["creator_id"],
             ["users.id"],
+        ),
+        sa.ForeignKeyConstraint(
+            ["retry_of"],
+            ["jobs.id"],
         ),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("seq"),
@@ -191,6 +201,10 @@ def upgrade() -> None:
         sa.Column("node_name", sa.String(length=255), nullable=True),
         sa.Column("image_digest", sa.String(length=255), nullable=True),
         sa.Column("exit_code", sa.Integer(), nullable=True),
+        sa.Column("peak_memory", sa.BigInteger(), nullable=True),
+        sa.Column("deadline", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("warned", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("log_removed", sa.Boolean(), nullable=False),
         sa.Column("server_removed", sa.Boolean(), nullable=False),
         sa.Column("created", sa.DateTime(timezone=True), nullable=False),
         sa.Column("queued", sa.DateTime(timezone=True), nullable=True),
@@ -210,7 +224,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-
     with op.batch_alter_table("runs", schema=None) as batch_op:
         batch_op.drop_index("ix_runs_state")
         batch_op.drop_index(batch_op.f("ix_runs_job_id"))
