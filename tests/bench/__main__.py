@@ -1,0 +1,47 @@
+"""``make bench [ONLY=name]``: every row on a site of its own, with medians, each beside its reference in the same run."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.bench import interface, runs
+from tests.bench.rows import Bench, write
+from tests.support.running_site import RunningSite
+
+BENCHES: dict[str, Bench] = {
+    "first-line": runs.first_line,
+    "fifty": runs.fifty_at_once,
+    "one-key": interface.one_key,
+    "job-ls": interface.job_ls,
+    "list": interface.list_of_ten_thousand,
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="make bench")
+    parser.add_argument("--only", choices=sorted(BENCHES), help="one row")
+    chosen = parser.parse_args().only
+    rows = []
+    with tempfile.TemporaryDirectory(prefix="toolkit-bench-") as folder:
+        # As many CPUs to declare as the largest row has jobs: what is measured is not the waiting.
+        site = RunningSite(Path(folder) / "state", "c.Toolkit.cpus = 64\nc.Toolkit.memory = 256.0")
+        try:
+            site.start()
+            for name, bench in BENCHES.items():
+                if chosen in (None, name):
+                    rows.append(bench(site))
+                    print(rows[-1].line(), flush=True)
+        except AssertionError:
+            print(site.logs(), file=sys.stderr)
+            raise
+        finally:
+            site.destroy()
+    write(rows)
+    return 0 if all(row.ok for row in rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
