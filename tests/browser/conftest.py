@@ -21,8 +21,9 @@ FLAGS = [
 ]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """One for a module: while Playwright is there, an event loop runs in this thread, which other tests must not find."""
     program = shutil.which("chromium") or "/usr/bin/chromium"
     assert Path(program).exists(), "Chromium is missing: `make test` installs it on Debian and Ubuntu"
     expect.set_options(timeout=30_000)

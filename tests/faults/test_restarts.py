@@ -122,7 +122,7 @@ def test_ctrl_c_leaves_jobs_running_and_the_next_start_adopts_them(own_site: Run
     job_id = patient_job(own_site)
     own_site.stop()
     said = (own_site.state / "make-run.log").read_text()
-    assert "1 job run" in said
+    assert "Jobs that run on, and that the next `make run` adopts: 1" in said
     assert [found.running for found in own_site.containers()] == [True]
     own_site.start()
     with own_site.client() as client:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
@@ -202,7 +203,9 @@ class RunningSite:
             finally:
                 engine.close()
 
-        return asyncio.run(run())
+        # In a thread of its own: Playwright's event loop may run in this one.
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(asyncio.run, run()).result()
 
     def containers(self) -> list[ContainerState]:
         found = self.engine_call(lambda engine: engine.list_runs(self.settings.instance_id))

@@ -11,7 +11,7 @@ import time
 
 from toolkit_hub import clock
 from toolkit_hub.configure import Toolkit
-from toolkit_hub.host.readiness import problem_of
+from toolkit_hub.host.readiness import problem_of, routes_problem
 from toolkit_hub.host.site import load_site
 from toolkit_hub.host.steps import SetupError, show_failure
 from toolkit_hub.host.supervision import Supervisor, log_file
@@ -59,6 +59,15 @@ def _start(site: Toolkit, supervisor: Supervisor, units: list[str]) -> None:
             if clock.monotonic() > deadline or supervisor.states()[unit].state == "FATAL":
                 raise SetupError(f"The unit `{unit}` is not ready: {problem}.", f"Its log: {log_file(site, unit)}")
             time.sleep(0.05)
+    # A proxy begins without routes: it is back when the hub has posted them.
+    while {"proxy", "hub"} & set(units) and _all_run(supervisor) and (problem := routes_problem(site)):
+        if clock.monotonic() > deadline:
+            raise SetupError(f"The proxy has no routes: {problem}.", f"The hub's log: {log_file(site, 'hub')}")
+        time.sleep(0.05)
+
+
+def _all_run(supervisor: Supervisor) -> bool:
+    return all(state.state == "RUNNING" for state in supervisor.states().values())
 
 
 def _print_states(site: Toolkit, supervisor: Supervisor, units: list[str]) -> None:
