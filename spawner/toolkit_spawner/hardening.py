@@ -7,7 +7,7 @@ from typing import Any
 from toolkit_spawner.docker_api import INSTANCE_LABEL, RUN_LABEL
 from toolkit_spawner.launch import LaunchSpec
 
-__all__ = ["CONTAINER_GID", "CONTAINER_UID", "LAB_PORT", "container_config", "container_name", "run_file"]
+__all__ = ["CONTAINER_GID", "CONTAINER_UID", "LAB_PORT", "container_config", "run_file"]
 
 #: Every run, in any image: the owner of all content of volumes.
 CONTAINER_UID = 13011
@@ -16,11 +16,6 @@ CONTROL_PORT = 8887
 LAB_PORT = 8888
 PIDS_LIMIT = 4096
 HOME = "/home/toolkit"
-
-
-def container_name(spec: LaunchSpec) -> str:
-    """From the run's UUID, so that two runs can never have the same."""
-    return f"toolkit-{spec.server_name}"
 
 
 def run_file(spec: LaunchSpec, command: list[str] | None) -> dict[str, Any]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from toolkit_spawner.hardening import container_config, container_name, run_file
+from toolkit_spawner.docker_api import container_name
+from toolkit_spawner.hardening import container_config, run_file
 from toolkit_spawner.launch import LaunchSpec
 
 SPEC = LaunchSpec(
@@ -69,4 +70,4 @@ def test_the_secret_is_in_the_run_file_only() -> None:
 
 
 def test_names_come_from_the_run() -> None:
-    assert container_name(SPEC) == "toolkit-jabc"
+    assert container_name(SPEC.server_name) == "toolkit-jabc"

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from tornado.iostream import StreamClosedError
 
 from toolkit_client.models import JobState
+from toolkit_hub import clock
 from toolkit_hub.api.routing import Call
 from toolkit_hub.domain import jobs
 from toolkit_hub.domain.access import Actor, authorise
@@ -19,8 +20,10 @@ from toolkit_hub.domain.access import Actor, authorise
 __all__ = ["stream_job_log"]
 
 CHUNK = 64 * 1024
-#: Seconds between two looks at a growing file: short while output flows, longer while there is none.
+#: Seconds between two looks at a growing file: short after output or a change of state, longer in a silence.
 SHORTEST_WAIT_S, LONGEST_WAIT_S = 0.02, 0.25
+#: Seconds after which a silence is one.
+LIVELY_S = 3.0
 #: How far back `tail` looks for line ends.
 TAIL_WINDOW = 4 * 1024 * 1024
 
@@ -41,19 +44,20 @@ async def stream_job_log(call: Call) -> None:
         call.handler.set_header("X-Toolkit-Log-Start", str(reader.position))
         await call.handler.flush()
         with context.store.watch() as changed, suppress(StreamClosedError):
-            wait = SHORTEST_WAIT_S
+            active = clock.monotonic()
             while not call.handler.disconnected:
                 if changed.is_set():
                     changed.clear()
+                    active = clock.monotonic()
                     run_id, alive = await context.store.read(_newest_run, call.actor, reference)
                 if await _send_available(call, reader):
-                    wait = SHORTEST_WAIT_S
+                    active = clock.monotonic()
                     continue
                 if not (follow and alive):
                     break
+                lively = clock.monotonic() - active < LIVELY_S
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(changed.wait(), wait)
-                wait = min(wait * 1.2, LONGEST_WAIT_S)
+                    await asyncio.wait_for(changed.wait(), SHORTEST_WAIT_S if lively else LONGEST_WAIT_S)
     finally:
         reader.close()
 

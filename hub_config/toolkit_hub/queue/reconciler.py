@@ -10,12 +10,13 @@ import asyncio
 import logging
 import shutil
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from sqlalchemy.orm import Session
 
 from toolkit_client.models import JobState
+from toolkit_hub import clock
 from toolkit_hub.domain import runs
 from toolkit_hub.queue.hub_api import HubApi, HubRefused, HubUnavailable
 from toolkit_hub.store import Store
@@ -30,6 +31,10 @@ log = logging.getLogger("toolkit.reconciler")
 START_ATTEMPTS = 3
 
 
+#: A run that was admitted longer ago than this is not being started for the first time.
+FRESH = timedelta(seconds=5)
+
+
 @dataclass(frozen=True)
 class _View:
     """What the row says."""
@@ -41,6 +46,7 @@ class _View:
     state: JobState
     cancelling: bool
     server_removed: bool
+    tried_before: bool
 
 
 class Reconciler:
@@ -119,7 +125,8 @@ class Reconciler:
         await self._clean_up(view, container)
 
     async def _start(self, view: _View) -> None:
-        container = await self._engine.find(self._instance, view.server_name)
+        # Only a start that has been tried before can have left something; a fresh one need not ask.
+        container = await self._engine.find(self._instance, view.server_name) if view.tried_before else None
         if container is not None and _has_ended(container):
             # It ran and ended before anybody could say so.
             await self._end(view, _ending(container))
@@ -233,6 +240,7 @@ def _view(session: Session, run_id: str) -> _View | None:
         state=JobState(run.state),
         cancelling=run.state == JobState.CANCELLING,
         server_removed=run.server_removed,
+        tried_before=run.queued is not None and clock.now() - run.queued > FRESH,
     )
 
 
