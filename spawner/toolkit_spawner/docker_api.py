@@ -36,6 +36,7 @@ __all__ = [
     "EngineRefused",
     "EngineUnavailable",
     "NoSuchObject",
+    "container_name",
 ]
 
 #: Labels by which the toolkit finds its containers: the run's server name, and the site.
@@ -44,10 +45,18 @@ INSTANCE_LABEL = "toolkit.instance"
 
 ResultT = TypeVar("ResultT")
 
+#: Option of a network: the name of its interface on the machine.
+BRIDGE_OPTION = "com.docker.network.bridge.name"
+
 #: Seconds without an answer after which an engine call is given up.
 CALL_TIMEOUT_S = 10
 #: Seconds without a sign of progress after which a pull is given up.
 PULL_STALL_S = 20
+
+
+def container_name(run: str) -> str:
+    """Name of the container of the run with this server name. Two runs never have the same."""
+    return f"toolkit-{run}"
 
 
 class EngineUnavailable(Exception):
@@ -197,9 +206,16 @@ class Engine:
     # --- containers ---------------------------------------------------------------------------------------------------
 
     async def find(self, instance: str, run: str) -> ContainerState | None:
-        """The container of a run; None only if the engine itself says that there is none."""
-        found = await self._list({INSTANCE_LABEL: instance, RUN_LABEL: run})
-        return await self.inspect(found[0]) if found else None
+        """The container of a run; None only if the engine itself says that there is none.
+
+        By its name, which comes from the run's UUID: one quick call, where a search by label reads all containers.
+        """
+        try:
+            raw = await self.call(lambda client: client.inspect_container(container_name(run)))
+        except NoSuchObject:
+            return None
+        labels = raw["Config"].get("Labels") or {}
+        return _state(raw) if (labels.get(INSTANCE_LABEL), labels.get(RUN_LABEL)) == (instance, run) else None
 
     async def list_runs(self, instance: str) -> list[ContainerState]:
         """All containers of a site, ended ones included."""
@@ -250,17 +266,17 @@ class Engine:
             if "already in progress" not in str(error):
                 raise
 
-    async def ensure_network(self, name: str) -> None:
-        """A bridge network on which containers do not reach each other."""
+    async def ensure_network(self, name: str, bridge: str, instance: str) -> str:
+        """Have an IPv4 bridge network on which containers do not reach each other; returns the bridge's own address.
 
-        def ensure(client: Any) -> None:
-            if client.networks(names=[name]) and any(item["Name"] == name for item in client.networks(names=[name])):
-                return
-            client.create_network(
-                name, driver="bridge", check_duplicate=True, options={"com.docker.network.bridge.enable_icc": "false"}
-            )
+        `bridge` is the name of its interface. Raises `EngineRefused`, also when the name belongs to another kind of network.
+        """
+        return await self.call(lambda client: _ensure_network(client, name, bridge, instance), 30)
 
-        await self.call(ensure, 30)
+    async def remove_network(self, name: str) -> None:
+        """Remove it; nothing happens if it is gone. Raises `EngineRefused` while containers are on it."""
+        with contextlib.suppress(NoSuchObject):
+            await self.call(lambda client: client.remove_network(name))
 
     # --- events -------------------------------------------------------------------------------------------------------
 
@@ -288,6 +304,31 @@ class Engine:
     def close(self) -> None:
         self._calls.shutdown(wait=False, cancel_futures=True)
         self._slow.shutdown(wait=False, cancel_futures=True)
+
+
+def _ensure_network(client: Any, name: str, bridge: str, instance: str) -> str:
+    options = {BRIDGE_OPTION: bridge, "com.docker.network.bridge.enable_icc": "false"}
+    if (found := _network(client, name)) is None:
+        try:
+            client.create_network(
+                name, driver="bridge", check_duplicate=True, options=options, labels={INSTANCE_LABEL: instance}
+            )
+        except APIError:
+            # Another process may have made it at the same moment; if there still is none, the engine's words count.
+            if _network(client, name) is None:
+                raise
+        found = _network(client, name) or {}
+    if any((found.get("Options") or {}).get(key) != value for key, value in options.items()) or found.get("EnableIPv6"):
+        raise EngineRefused(
+            f"there is a network {name} already, and it is not the toolkit's own (bridge {bridge}, IPv4 only, enable_icc off). "
+            f"Remove it: docker network rm {name}; or choose another name: c.Toolkit.docker_network"
+        )
+    return next(str(item["Gateway"]).partition("/")[0] for item in found["IPAM"]["Config"] if item.get("Gateway"))
+
+
+def _network(client: Any, name: str) -> dict[str, Any] | None:
+    # The engine's filter also finds names that only contain this one.
+    return next((dict(item) for item in client.networks(names=[name]) if item["Name"] == name), None)
 
 
 def _pull(client: Any, reference: str) -> None:

@@ -20,9 +20,11 @@ from toolkit_spawner.docker_api import (
     EngineRefused,
     EngineUnavailable,
     NoSuchObject,
+    container_name,
 )
-from toolkit_spawner.hardening import container_config, container_name, run_file
+from toolkit_spawner.hardening import container_config, run_file
 from toolkit_spawner.launch import LaunchSpec
+from toolkit_spawner.network import NetworkKeeper, NetworkProblem, isolate_ports
 from toolkit_spawner.run_files import prepare_run_files
 from toolkit_spawner.runtime import job_init_command
 from toolkit_spawner.service_api import LaunchRefused, ServiceApi, ServiceUnavailable
@@ -40,6 +42,11 @@ class CannotStart(Exception):
 def _engine() -> Engine:
     """One for the hub: its pools are shared by all spawners."""
     return Engine()
+
+
+@cache
+def _network() -> NetworkKeeper:
+    return NetworkKeeper(_engine())
 
 
 @cache
@@ -157,14 +164,16 @@ class ToolkitSpawner(DockerSpawner):
     async def _running_container(self, spec: LaunchSpec) -> ContainerState:
         self._stop_grace = spec.stop_grace
         container = await _engine().find(spec.instance, spec.server_name)
-        if container is None:
-            container_id = await self._create(spec)
-        elif container.created_only:
-            container_id = container.id
-        else:
+        if container is not None and not container.created_only:
             return container  # it runs, or has ended: in both cases there is nothing to start
         try:
+            await _network().ensure(spec.network)
+        except NetworkProblem as error:
+            raise CannotStart(f"not started, for the network of the jobs is not closed off: {error}") from error
+        container_id = await self._create(spec) if container is None else container.id
+        try:
             await _engine().start(container_id)
+            await asyncio.to_thread(isolate_ports, spec.network.bridge)
         except EngineRefused:
             await _engine().remove(container_id)
             raise
@@ -185,9 +194,8 @@ class ToolkitSpawner(DockerSpawner):
         runtime = (Path(spec.runtime_dir) / "current").resolve()
         if not runtime.is_dir():
             raise CannotStart("the job runtime has not been built on this machine: run `make runtime`")
-        await _engine().ensure_network(spec.network)
         body = container_config(spec, job_init_command(), str(runtime))
-        return await _engine().create(container_name(spec), body)
+        return await _engine().create(container_name(spec.server_name), body)
 
     async def _image(self, spec: LaunchSpec) -> dict[str, Any]:
         """The image's description, pulled if need be. Raises `CannotStart` saying where it was looked for."""
