@@ -15,8 +15,9 @@ from tornado.web import StaticFileHandler
 from toolkit_client.errors import InvalidRequest, NotFound, ToolkitError
 from toolkit_client.models import Job
 from toolkit_hub.api.context import Context, ServiceHandler
+from toolkit_hub.api.images import image_digest
 from toolkit_hub.configure import SERVICE_PREFIX
-from toolkit_hub.domain import gate_sessions, jobs
+from toolkit_hub.domain import gate_sessions, job_list, jobs
 from toolkit_hub.domain.access import Actor, authorise
 
 __all__ = ["page_specs"]
@@ -43,11 +44,6 @@ class PageHandler(ServiceHandler):
         super().set_default_headers()
         self.set_header("Content-Security-Policy", CONTENT_SECURITY_POLICY)
         self.set_header("X-Frame-Options", "DENY")
-
-    def check_xsrf_cookie(self) -> None:
-        """Checked while the caller is identified, see `ApiHandler`."""
-        if self.request.method not in ("GET", "HEAD") or not hasattr(self, "actor"):
-            super().check_xsrf_cookie()
 
     async def prepare(self) -> None:
         actor = await self.identify()
@@ -76,8 +72,8 @@ class HomePage(PageHandler):
 
     async def get(self) -> None:
         context = self.context
-        wanted = jobs.JobFilter(mine=True, limit=50)
-        page = await context.store.read(jobs.list_jobs, context.site, self.actor, wanted)
+        wanted = job_list.JobFilter(mine=True, limit=50)
+        page = await context.store.read(job_list.list_jobs, context.site, self.actor, wanted)
         server = await context.store.read(jobs.living_server, context.site, self.actor)
         self.show(
             "home.html", server=server, jobs=page.items, started_from_hub=bool(self.get_query_argument("start", ""))
@@ -91,7 +87,8 @@ class StartServer(PageHandler):
 
     async def post(self) -> None:
         context = self.context
-        job, new = await context.store.write(jobs.own_server, context.site, self.actor)
+        digest = await image_digest(context, context.site.default_image)
+        job, new = await context.store.write(jobs.own_server, context.site, self.actor, None, digest)
         if new:
             context.wake_queue()
         self.redirect(f"{SERVICE_PREFIX}jobs/{job.id}?open=lab")
