@@ -31,7 +31,7 @@ bench: .venv/.dev
 
 faults: .venv/.dev
 	@$(BIN)/python -m toolkit_hub.host.setup --for-tests
-	@$(BIN)/python -m pytest tests/faults $(ARGS)
+	@$(BIN)/python -m pytest tests/faults -m 'not sample' $(ARGS)
 
 .venv/.run: pyproject.toml
 	@$(BOOTSTRAP) run

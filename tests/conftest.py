@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.postgres import postgres as postgres  # the fixture
 from tests.support.running_site import RunningSite
 
 _sites: list[RunningSite] = []
@@ -25,8 +26,10 @@ def own_site(tmp_path: Path) -> Iterator[RunningSite]:
     yield from running(tmp_path / "state", "c.Toolkit.cpus = 2\nc.Toolkit.memory = 4.0")
 
 
-def running(state: Path, site_values: str, extra_environment: dict[str, str] | None = None) -> Iterator[RunningSite]:
-    started = RunningSite(state, site_values, extra_environment)
+def running(
+    state: Path, site_values: str, extra_environment: dict[str, str] | None = None, hub_values: str = ""
+) -> Iterator[RunningSite]:
+    started = RunningSite(state, site_values, extra_environment, hub_values)
     _sites.append(started)
     try:
         started.start()

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from traitlets import Bool, Float, Int, Unicode, default, validate
+from traitlets import Bool, Float, Int, List, Unicode, default, validate
 from traitlets.config import Config, Configurable
 from traitlets.config.loader import PyFileConfigLoader
 
@@ -79,7 +79,9 @@ class Toolkit(Configurable):
     organization = Unicode("acme", help="Name of the organization that is made at the first start.").tag(config=True)
 
     database_url = Unicode(
-        help="""SQLAlchemy URL of the toolkit's database; the hub keeps one of its own. Default: SQLite in state_dir.""",
+        help="""URL of the toolkit's database: `sqlite:///FILE`, or `postgresql://toolkit@db.example.org/toolkit`; the hub keeps
+        one of its own. Default: SQLite in state_dir. Leave a password out of it: PostgreSQL's client reads it from `~/.pgpass`,
+        or from the file that `?passfile=/etc/toolkit/pgpass` names.""",
     ).tag(config=True)
 
     @default("database_url")
@@ -123,13 +125,102 @@ class Toolkit(Configurable):
         10, min=3, help="Seconds between SIGTERM and SIGKILL when a job is killed; the last two belong to the toolkit."
     ).tag(config=True)
 
-    pull_images = Bool(True, help="Whether an image that is not on this machine is pulled from its registry.").tag(
-        config=True
-    )
+    pull_images = Bool(
+        True,
+        help="""Whether an image that is not on this machine is pulled from its registry: the default image, and those that
+        `allowed_images` names.""",
+    ).tag(config=True)
+
+    allowed_images = List(
+        Unicode(),
+        default_value=None,
+        allow_none=True,
+        help="""Patterns of the image references that jobs may use, as `["python:3.*", "registry.example.org/team/*"]`; `*` and
+        `?` as in file names. They are pulled if need be. The default image is always allowed. None: every image that is on
+        this machine, and no other is pulled.""",
+    ).tag(config=True)
+
+    max_run_time = Int(
+        172800,
+        min=0,
+        help="""Seconds after which a run is ended when its job names no limit of its own; 0: none. Preemptable and interactive
+        jobs have no limit unless they name one.""",
+    ).tag(config=True)
+
+    log_quota = Int(
+        256,
+        min=1,
+        help="""MiB that are kept of one run's output. Of a longer output the first half of that is kept, and of the rest what
+        came last; in between a line says how much is missing.""",
+    ).tag(config=True)
+
+    scratch_quota = Float(
+        20.0,
+        min=0,
+        help="""GiB that a run may write outside its data volumes: container layer, scratch home, log. A run that wrote more is
+        killed. It is measured every few seconds, so it is no hard limit. 0: no limit.""",
+    ).tag(config=True)
+
+    disk_floor = Float(
+        5.0,
+        min=0,
+        help="""GiB that stay free on the disk of the runs and the engine: with less, the run that has written most lately is
+        killed. 0: never.""",
+    ).tag(config=True)
 
     docker_network = Unicode(
-        "toolkit-jobs",
-        help="Docker network of the jobs; made when it is missing, with traffic between its containers off.",
+        help="""Docker network of the jobs, for this site alone; made when it is missing, with traffic between its containers off.
+        Default: `toolkit-jobs-` and the begin of the site's id.""",
+    ).tag(config=True)
+
+    @default("docker_network")
+    def _default_docker_network(self) -> str:
+        return f"toolkit-jobs-{self.instance_id[:8]}"
+
+    job_internet = Bool(
+        True,
+        help="""Whether jobs reach what this machine reaches beyond itself. False: they have no way out, name look-ups included.
+        In both cases they reach no other job, no port of this machine, no other Docker network and no cloud metadata service.""",
+    ).tag(config=True)
+
+    job_denied_networks = List(
+        Unicode(),
+        help="""IPv4 networks that jobs do not reach, besides those that they never do, as `["10.0.0.0/8"]` for the network
+        that this machine stands in. Name servers of this machine stay reachable on port 53.""",
+    ).tag(config=True)
+
+    job_api_port = Int(
+        0,
+        help="""Port of the service's API for jobs on the address of the jobs' bridge. 0: there is none, and jobs reach no port of
+        this machine at all.""",
+    ).tag(config=True)
+
+    log_retention = Int(
+        90,
+        min=0,
+        help="""Days after the end of a run for which its log is kept; 0: for ever. Whoever asks for a log that was removed is
+        told when and by what rule.""",
+    ).tag(config=True)
+
+    image_retention = Int(
+        30,
+        min=0,
+        help="""Days after its last use for which an image is kept that the toolkit pulled for a job; 0: for ever. Images that it
+        did not pull itself are never removed, nor one that a container or a waiting job needs.""",
+    ).tag(config=True)
+
+    event_retention = Int(
+        365,
+        min=0,
+        help="""Days for which events of the toolkit itself are kept (states of runs, why they waited, clean-ups); 0: for ever.
+        What people did is kept by `audit_retention`.""",
+    ).tag(config=True)
+
+    audit_retention = Int(
+        0,
+        min=0,
+        help="""Days for which it is kept who did what (events with a person as the actor); 0: for ever. It should not be shorter
+        than your rules for audit logs ask for.""",
     ).tag(config=True)
 
     # --- derived ----------------------------------------------------------------------------------------------------
@@ -152,6 +243,16 @@ class Toolkit(Configurable):
     def runtime_dir(self) -> Path:
         """Folder that is mounted read-only at /opt/toolkit in every run; built by `make runtime`."""
         return self.state / "runtime"
+
+    @property
+    def accounts_dir(self) -> Path:
+        """For each image that has run: what its containers get as /etc/passwd and /etc/group. May be removed at any time."""
+        return self.state / "accounts"
+
+    @property
+    def jobs_bridge(self) -> str:
+        """Network interface of `docker_network` on this machine; the firewall's rules name it."""
+        return "tk-" + self.instance_id.replace("-", "")[:12]
 
     @property
     def jobs_domain(self) -> str:
@@ -271,6 +372,7 @@ def _configure_servers(c: Config, site: Toolkit) -> None:
     spawner.service_url = site.service_url
     spawner.service_token = site.secret("internal-token")
     spawner.public_url = site.public_url
+    spawner.instance = site.instance_id
     spawner.http_timeout = 120
     spawner.start_timeout = 3600  # an image may have to be pulled first
     spawner.poll_interval = 30  # Docker's events tell first; this is the net below them

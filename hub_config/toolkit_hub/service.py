@@ -15,29 +15,36 @@ from jupyterhub.services.auth import HubOAuth
 from tornado.httpserver import HTTPServer
 from tornado.web import Application
 
+from toolkit_hub.api import admin as admin_routes
 from toolkit_hub.api import jobs as job_routes
 from toolkit_hub.api import people as people_routes
+from toolkit_hub.api.body_limit import SWALLOWED, BodyLimit
 from toolkit_hub.api.context import Context, ServiceHandler, log
 from toolkit_hub.api.internal import InternalHandler
 from toolkit_hub.api.openapi import openapi_route
 from toolkit_hub.api.routing import Route, url_specs
 from toolkit_hub.configure import SERVICE_NAME, SERVICE_PREFIX, Toolkit, load_settings
 from toolkit_hub.domain.launch import Places
+from toolkit_hub.domain.log_guard import LogGuard
+from toolkit_hub.domain.retention import Periods
 from toolkit_hub.domain.site import Site
+from toolkit_hub.garbage import Collector, Ground
+from toolkit_hub.job_network import job_network
+from toolkit_hub.pages.api_page import ApiPage
 from toolkit_hub.pages.handlers import page_specs
+from toolkit_hub.queue.disk_guard import DiskGuard
 from toolkit_hub.queue.hub_api import HubApi
 from toolkit_hub.queue.loop import QueueLoop
+from toolkit_hub.queue.network_guard import keep_network
 from toolkit_hub.queue.plan import Amount
 from toolkit_hub.queue.reconciler import Reconciler
 from toolkit_hub.store import Store
 from toolkit_spawner.docker_api import Engine
+from toolkit_spawner.network import NetworkKeeper
 
 __all__ = ["ROUTES", "Service", "main"]
 
-#: No request of ours is larger; bulk data goes elsewhere.
-MAX_BODY = 2 * 1024 * 1024
-
-ROUTES: list[Route] = [*job_routes.ROUTES, *people_routes.ROUTES]
+ROUTES: list[Route] = [*job_routes.ROUTES, *people_routes.ROUTES, *admin_routes.ROUTES]
 ROUTES.append(openapi_route(ROUTES))
 
 
@@ -64,23 +71,37 @@ class Service:
         self.engine = Engine()
         self.hub = HubApi(settings.hub_url, settings.secret("service-token"))
         site = site_of(settings)
-        self.reconciler = Reconciler(self.store, self.engine, self.hub, settings.instance_id, settings.runs_dir)
+        self.reconciler = Reconciler(
+            self.store, self.engine, self.hub, settings.instance_id, settings.runs_dir, settings.stop_grace
+        )
         self.queue = QueueLoop(self.store, self.engine, self.reconciler, site, settings.instance_id)
+        self.disk_guard = DiskGuard(
+            self.store,
+            self.engine,
+            settings.runs_dir,
+            quota=settings.scratch_quota,
+            floor=settings.disk_floor,
+            stopped=self.reconciler.poke,
+        )
+        self.collector = Collector(ground_of(settings, self.store, self.engine))
         self.context = Context(
             settings=settings,
             site=site,
             places=places_of(settings),
             store=self.store,
             hub_auth=hub_oauth(settings),
+            engine=self.engine,
             internal_token=settings.secret("internal-token"),
+            collector=self.collector,
             wake_queue=self.queue.wake,
             cancel_run=self.reconciler.poke_cancelled,
         )
 
     def application(self) -> Application:
         specs: list[Any] = [
-            (r"/internal/(launch|started|failed|progress|wanted)", InternalHandler, {"context": self.context}),
+            (r"/internal/(launch|started|failed|progress|pulled|wanted)", InternalHandler, {"context": self.context}),
             *url_specs(ROUTES, self.context),
+            (f"{SERVICE_PREFIX}api/?", ApiPage, {"context": self.context, "routes": ROUTES}),
             *page_specs(self.context),
         ]
         return Application(
@@ -95,15 +116,24 @@ class Service:
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT."""
         await asyncio.to_thread(self.store.migrate)
-        server = HTTPServer(self.application(), max_body_size=MAX_BODY, max_buffer_size=MAX_BODY, xheaders=False)
+        server = HTTPServer(BodyLimit(self.application()), max_body_size=SWALLOWED, xheaders=False)
         server.listen(self.settings.base_port + 2, "127.0.0.1")
         self.queue.start()
+        guards = [
+            asyncio.create_task(LogGuard(self.store, self.settings.runs_dir).run()),
+            asyncio.create_task(keep_network(NetworkKeeper(self.engine), self.context.places.network)),
+            asyncio.create_task(self.disk_guard.watch_forever()),
+            asyncio.create_task(self.collector.run_forever()),
+        ]
         log.info("service on %s", self.settings.service_url)
         ended = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, ended.set)
         await ended.wait()
         server.stop()
+        for guard in guards:
+            guard.cancel()
+        await asyncio.gather(*guards, return_exceptions=True)
         await self.queue.stop()
         await self.hub.close()
         self.engine.close()
@@ -120,6 +150,8 @@ def site_of(settings: Toolkit) -> Site:
         jobs_domain=settings.jobs_domain,
         public_url=settings.public_url,
         stop_grace=settings.stop_grace,
+        allowed_images=None if settings.allowed_images is None else tuple(settings.allowed_images),
+        max_run_time=settings.max_run_time,
     )
 
 
@@ -129,8 +161,28 @@ def places_of(settings: Toolkit) -> Places:
         runs_dir=settings.runs_dir,
         data_root=settings.data_root,
         runtime_dir=settings.runtime_dir,
-        network=settings.docker_network,
+        accounts_dir=settings.accounts_dir,
+        network=job_network(settings),
         pull_images=settings.pull_images,
+        log_quota=settings.log_quota,
+    )
+
+
+def ground_of(settings: Toolkit, store: Store, engine: Engine) -> Ground:
+    return Ground(
+        store=store,
+        engine=engine,
+        instance=settings.instance_id,
+        runs_dir=settings.runs_dir,
+        runtime_dir=settings.runtime_dir,
+        accounts_dir=settings.accounts_dir,
+        periods=Periods.in_days(
+            logs=settings.log_retention,
+            images=settings.image_retention,
+            events=settings.event_retention,
+            audit=settings.audit_retention,
+        ),
+        kept_images=frozenset({settings.default_image}),
     )
 
 

@@ -16,7 +16,7 @@ import asyncio
 import contextlib
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,8 @@ import requests
 import urllib3
 from docker.errors import APIError, DockerException, NotFound
 
+from toolkit_spawner.image_files import overlay_layer, read_image_files
+
 __all__ = [
     "INSTANCE_LABEL",
     "RUN_LABEL",
@@ -36,6 +38,7 @@ __all__ = [
     "EngineRefused",
     "EngineUnavailable",
     "NoSuchObject",
+    "WritablePlaces",
     "container_name",
 ]
 
@@ -86,16 +89,27 @@ class ContainerState:
     started_at: str
     finished_at: str
     image: str
+    removing: bool = False
+
+
+@dataclass(frozen=True)
+class WritablePlaces:
+    """Folders on this machine that a container fills: its writable layer, and volumes that the engine made for it."""
+
+    container_id: str
+    pid: int
+    folders: list[str]
 
 
 @dataclass(frozen=True)
 class EngineEvent:
-    """One event of a container of ours, as `die` or `start`."""
+    """One event of a container of ours, as `die` or `start`; `time` in seconds since the epoch, by the engine's clock."""
 
     action: str
     run: str
     container_id: str
     exit_code: int | None
+    time: float
 
 
 class Engine:
@@ -121,6 +135,9 @@ class Engine:
         except NotFound as error:
             raise NoSuchObject(str(error.explanation or error)) from error
         except APIError as error:
+            if error.is_server_error() and error.response.request.method == "GET":
+                # Asked what is, it failed to say: that tells nothing about any container.
+                raise EngineUnavailable(f"Docker Engine failed to answer: {error.explanation or error}") from error
             raise EngineRefused(str(error.explanation or error)) from error
         except (DockerException, requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             raise EngineUnavailable(f"Docker Engine does not answer: {error}") from error
@@ -203,6 +220,13 @@ class Engine:
         finally:
             self._guard(lambda client: client.remove_container(created["Id"], force=True), CALL_TIMEOUT_S)
 
+    async def image_files(self, image: str, paths: Sequence[str], limit: int) -> dict[str, bytes]:
+        """Those of `paths` that are files in an image, with their content; empty for what is longer than `limit` bytes.
+
+        Links are followed within the image. Nothing of it is run or written anywhere.
+        """
+        return await self.slow_call(lambda client: read_image_files(client, image, paths, limit), 30)
+
     # --- containers ---------------------------------------------------------------------------------------------------
 
     async def find(self, instance: str, run: str) -> ContainerState | None:
@@ -234,6 +258,14 @@ class Engine:
 
     async def inspect(self, container_id: str) -> ContainerState:
         return _state(await self.call(lambda client: client.inspect_container(container_id)))
+
+    async def writable_places(self, container_id: str) -> WritablePlaces:
+        """What a container writes besides the folders that it was given."""
+        raw = await self.call(lambda client: client.inspect_container(container_id))
+        folders = [item["Source"] for item in raw.get("Mounts") or [] if item.get("Type") == "volume"]
+        pid = int(raw["State"]["Pid"])
+        layer = ((raw.get("GraphDriver") or {}).get("Data") or {}).get("UpperDir") or overlay_layer(pid)
+        return WritablePlaces(container_id, pid, [*folders, layer] if layer else folders)
 
     async def create(self, name: str, config: dict[str, Any]) -> str:
         """Create a container from a body of ``POST /containers/create``; the id of an equally named one if it is there."""
@@ -294,7 +326,11 @@ class Engine:
                 attributes = item["Actor"]["Attributes"]
                 code = attributes.get("exitCode")
                 yield EngineEvent(
-                    item["Action"], attributes.get(RUN_LABEL, ""), item["Actor"]["ID"], int(code) if code else None
+                    item["Action"],
+                    attributes.get(RUN_LABEL, ""),
+                    item["Actor"]["ID"],
+                    int(code) if code else None,
+                    item["timeNano"] / 1e9,
                 )
         except (DockerException, requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             raise EngineUnavailable(f"Docker Engine's events broke off: {error}") from error
@@ -360,4 +396,5 @@ def _state(raw: dict[str, Any]) -> ContainerState:
         started_at=state["StartedAt"],
         finished_at=state["FinishedAt"],
         image=raw["Image"],
+        removing=state["Status"] in ("removing", "dead"),
     )

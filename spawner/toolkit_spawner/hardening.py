@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from toolkit_ext.job_init.log_files import FILES, shares
 from toolkit_spawner.docker_api import INSTANCE_LABEL, RUN_LABEL
 from toolkit_spawner.launch import LaunchSpec
 
-__all__ = ["CONTAINER_GID", "CONTAINER_UID", "LAB_PORT", "container_config", "run_file"]
+__all__ = ["CONTAINER_GID", "CONTAINER_UID", "HOME", "LAB_PORT", "Accounts", "container_config", "run_file"]
 
 #: Every run, in any image: the owner of all content of volumes.
 CONTAINER_UID = 13011
@@ -15,11 +18,13 @@ CONTAINER_GID = 13011
 CONTROL_PORT = 8887
 LAB_PORT = 8888
 PIDS_LIMIT = 4096
+OOM_SCORE = 500
 HOME = "/home/toolkit"
 
 
 def run_file(spec: LaunchSpec, command: list[str] | None) -> dict[str, Any]:
     """What job-init reads from /run/toolkit/run.json."""
+    head, segment = shares(spec.log_quota * 2**20)
     return {
         "command": command,
         "workdir": spec.workdir,
@@ -29,10 +34,20 @@ def run_file(spec: LaunchSpec, command: list[str] | None) -> dict[str, Any]:
         "lab_port": LAB_PORT,
         "stop_grace": spec.stop_grace,
         "prewarm": spec.prewarm,
+        "log_head": head,
+        "log_segment": segment,
     }
 
 
-def container_config(spec: LaunchSpec, entrypoint: list[str], runtime: str) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Accounts:
+    """Files on this machine that a container has as /etc/passwd and /etc/group."""
+
+    passwd: Path
+    group: Path
+
+
+def container_config(spec: LaunchSpec, entrypoint: list[str], runtime: str, accounts: Accounts) -> dict[str, Any]:
     """The body of ``POST /containers/create`` (Docker Engine API 1.41). `runtime` is the resolved folder of job-init."""
     return {
         "Image": spec.image,
@@ -46,14 +61,18 @@ def container_config(spec: LaunchSpec, entrypoint: list[str], runtime: str) -> d
         "StopSignal": "SIGTERM",
         # The image's own health check would run its code beside the user's command, on the user's CPUs.
         "Healthcheck": {"Test": ["NONE"]},
-        "HostConfig": _host_config(spec, runtime),
+        "HostConfig": _host_config(spec, runtime, accounts),
     }
 
 
-def _host_config(spec: LaunchSpec, runtime: str) -> dict[str, Any]:
+def _host_config(spec: LaunchSpec, runtime: str, accounts: Accounts) -> dict[str, Any]:
     memory = int(spec.mem * 2**30)
     return {
-        "NetworkMode": spec.network,
+        "NetworkMode": spec.network.name,
+        # The engine's name server asks others on the job's behalf, from outside its network where those are on loopback. Without
+        # a way out it gets one that answers nobody, in the job's own network.
+        "Dns": [] if spec.network.internet else ["127.0.0.1"],
+        "DnsOptions": [] if spec.network.internet else ["timeout:1", "attempts:1"],  # fail soon
         "CapDrop": ["ALL"],
         "SecurityOpt": ["no-new-privileges"],
         "Privileged": False,
@@ -61,11 +80,17 @@ def _host_config(spec: LaunchSpec, runtime: str) -> dict[str, Any]:
         "NanoCpus": int(spec.cpu * 1e9),
         "Memory": memory,
         "MemorySwap": memory,  # equal: no swap on top
+        # When the machine itself runs out of memory, jobs go before the units that look after them.
+        "OomScoreAdj": OOM_SCORE,
+        "Ulimits": [{"Name": "core", "Soft": 0, "Hard": 0}],
+        # Both are memory of the run, within its limit.
         "ShmSize": min(memory // 2, 2**34),
-        "Tmpfs": {"/tmp": "rw,nosuid,nodev,mode=1777"},  # noqa: S108 - inside the container
+        "Tmpfs": {"/tmp": f"rw,exec,nosuid,nodev,mode=1777,size={memory}"},  # noqa: S108 - inside the container
         "Mounts": [
             _bind(runtime, "/opt/toolkit", read_only=True),
-            _bind(f"{spec.run_dir}/log", "/run/toolkit/log"),
+            _bind(str(accounts.passwd), "/etc/passwd", read_only=True),
+            _bind(str(accounts.group), "/etc/group", read_only=True),
+            *(_bind(f"{spec.run_dir}/{name}", f"/run/toolkit/{name}") for name in FILES),
             _bind(f"{spec.run_dir}/run.json", "/run/toolkit/run.json", read_only=True),
             _bind(spec.home_dir, HOME),
             _bind(spec.home_dir, "/home/work"),

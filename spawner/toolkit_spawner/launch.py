@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from pydantic import BaseModel, Field
 
-__all__ = ["LaunchSpec"]
+__all__ = ["JobNetwork", "LaunchSpec"]
+
+
+class JobNetwork(BaseModel):
+    """The network of a site's jobs, and what they may reach from it."""
+
+    name: str = Field(description="at the engine")
+    bridge: str = Field(
+        description="its interface on this machine, which the firewall's rules name; 15 characters at most"
+    )
+    instance: str
+    internet: bool = Field(True, description="False: no way out at all")
+    api_port: int = Field(0, description="port of the service's job API on the bridge's own address; 0: none")
+    denied: list[str] = Field([], description="IPv4 networks that jobs do not reach, besides those that they never do")
 
 
 class LaunchSpec(BaseModel):
@@ -15,7 +28,9 @@ class LaunchSpec(BaseModel):
     owner: str
     job_id: str
     instance: str
-    image: str
+    started: bool = Field(False, description="it runs already: its container is adopted, and none is made")
+    image: str = Field(description="what is run: the id that the reference had at submit, or the reference")
+    image_name: str = Field("", description="the reference, for people")
     pull: bool
     command: list[str] | None = Field(description="None: the image's own command; empty: none, a user's own server")
     workdir: str
@@ -23,10 +38,12 @@ class LaunchSpec(BaseModel):
     cpu: float
     mem: float = Field(description="GiB")
     stop_grace: int
+    log_quota: int = Field(description="MiB of the output that are kept")
     prewarm: bool
     base_url: str
     secret: str = Field(repr=False)
     run_dir: str
     runtime_dir: str
     home_dir: str = Field(description="folder on this machine that becomes HOME")
-    network: str
+    accounts_dir: str = Field(description="folder on this machine that keeps /etc/passwd and /etc/group for each image")
+    network: JobNetwork

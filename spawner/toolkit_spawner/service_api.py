@@ -55,11 +55,15 @@ class ServiceApi:
         """What the start is busy with, for whoever waits."""
         await self._post("progress", server=server, info=info)
 
+    async def pulled(self, server: str, *, reference: str, image_id: str) -> None:
+        """The image was fetched for this run: clean-up may remove it again when nobody uses it."""
+        await self._post("pulled", server=server, reference=reference, image_id=image_id)
+
     async def wanted(self, server: str) -> bool:
-        """Whether the service still wants the run to live. True when it does not answer: unknown is not unwanted."""
+        """Whether the service still wants the run to live. True when it does not say: unknown is not unwanted."""
         try:
             return bool((await self._post("wanted", server=server))["wanted"])
-        except ServiceUnavailable:
+        except (ServiceUnavailable, LaunchRefused):
             return True
 
     async def _post(self, call: str, **body: Any) -> dict[str, Any]:

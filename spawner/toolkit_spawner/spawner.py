@@ -14,6 +14,7 @@ from typing import Any
 from dockerspawner import DockerSpawner
 from traitlets import Unicode
 
+from toolkit_spawner.accounts import ensure_accounts
 from toolkit_spawner.docker_api import (
     ContainerState,
     Engine,
@@ -23,7 +24,7 @@ from toolkit_spawner.docker_api import (
     container_name,
 )
 from toolkit_spawner.hardening import container_config, run_file
-from toolkit_spawner.launch import LaunchSpec
+from toolkit_spawner.launch import JobNetwork, LaunchSpec
 from toolkit_spawner.network import NetworkKeeper, NetworkProblem, isolate_ports
 from toolkit_spawner.run_files import prepare_run_files
 from toolkit_spawner.runtime import job_init_command
@@ -63,6 +64,7 @@ class ToolkitSpawner(DockerSpawner):
     service_url = Unicode(help="Address of the toolkit's service on this machine.").tag(config=True)
     service_token = Unicode(help="Secret that the spawner shows to the service.").tag(config=True)
     public_url = Unicode(help="Address that users type; for links in messages.").tag(config=True)
+    instance = Unicode(help="Id of this site, by which its containers are known.").tag(config=True)
 
     # --- what JupyterHub calls ----------------------------------------------------------------------------------------
 
@@ -77,9 +79,9 @@ class ToolkitSpawner(DockerSpawner):
                 f"Servers are started from the jobs page: {self.public_url}/services/toolkit/ (“Start my server”)."
             )
         spec = await self._service.launch(self.user.name, self.name)
-        self._instance = spec.instance
         try:
             container = await self._running_container(spec)
+            node_name = await self._node_name()
         except EngineUnavailable as error:
             raise ServiceUnavailable(str(error)) from error
         except (CannotStart, EngineRefused, OSError) as error:
@@ -92,7 +94,7 @@ class ToolkitSpawner(DockerSpawner):
             container_id=container.id,
             ip=container.ip,
             image_digest=container.image,
-            node_name=await self._node_name(),
+            node_name=node_name,
         )
         return str(self.gate_url)
 
@@ -111,7 +113,9 @@ class ToolkitSpawner(DockerSpawner):
             return None
         if container is None:
             return 1
-        return None if container.running or container.created_only else container.exit_code
+        if container.created_only:
+            return 1  # a start broke off before it; the next one goes on from here
+        return None if container.running else container.exit_code
 
     async def stop(self, now: bool = False) -> None:
         """Stop the container if the service wants it stopped; leave it alone if only the hub does.
@@ -139,18 +143,15 @@ class ToolkitSpawner(DockerSpawner):
 
     def load_state(self, state: dict[str, Any]) -> None:
         super().load_state(state)
-        self._instance = str(state.get("toolkit_instance", ""))
         self._stop_grace = int(state.get("toolkit_stop_grace", 10))
 
     def get_state(self) -> dict[str, Any]:
         state = dict(super().get_state())
-        state["toolkit_instance"] = self._instance
         state["toolkit_stop_grace"] = self._stop_grace
         return state
 
     # --- the container ------------------------------------------------------------------------------------------------
 
-    _instance = ""
     _stop_grace = 10
 
     @property
@@ -159,18 +160,21 @@ class ToolkitSpawner(DockerSpawner):
 
     async def _find(self) -> ContainerState | None:
         """The run's container, by label: the hub's own record of it can be lost."""
-        return await _engine().find(self._instance, self.name) if self._instance else None
+        return await _engine().find(self.instance, self.name)
 
     async def _running_container(self, spec: LaunchSpec) -> ContainerState:
         self._stop_grace = spec.stop_grace
         container = await _engine().find(spec.instance, spec.server_name)
         if container is not None and not container.created_only:
             return container  # it runs, or has ended: in both cases there is nothing to start
-        try:
-            await _network().ensure(spec.network)
-        except NetworkProblem as error:
-            raise CannotStart(f"not started, for the network of the jobs is not closed off: {error}") from error
-        container_id = await self._create(spec) if container is None else container.id
+        if container is None and spec.started:
+            raise LaunchRefused(f"The container of the run {self.name} is gone; the service records how the run ended.")
+        if container is None:
+            body, _ = await asyncio.gather(self._prepare(spec), _close_off(spec.network))
+            container_id = await _engine().create(container_name(spec.server_name), body)
+        else:
+            await _close_off(spec.network)
+            container_id = container.id
         try:
             await _engine().start(container_id)
             await asyncio.to_thread(isolate_ports, spec.network.bridge)
@@ -179,7 +183,8 @@ class ToolkitSpawner(DockerSpawner):
             raise
         return await _engine().inspect(container_id)
 
-    async def _create(self, spec: LaunchSpec) -> str:
+    async def _prepare(self, spec: LaunchSpec) -> dict[str, Any]:
+        """Everything on this machine that the container needs; returns the request that makes it."""
         image = await self._image(spec)
         config = dict(image.get("Config") or {})
         spec = _complete(spec, config)
@@ -187,15 +192,15 @@ class ToolkitSpawner(DockerSpawner):
         if command is None:
             command = [*(config.get("Entrypoint") or []), *(config.get("Cmd") or [])]
             if not command:
-                raise CannotStart(f"the image {spec.image} has no command of its own: give one after `--`")
+                raise CannotStart(f"the image {spec.image_name} has no command of its own: give one after `--`")
         await asyncio.to_thread(
             prepare_run_files, Path(spec.run_dir), Path(spec.home_dir), run_file(spec, command or None)
         )
         runtime = (Path(spec.runtime_dir) / "current").resolve()
         if not runtime.is_dir():
             raise CannotStart("the job runtime has not been built on this machine: run `make runtime`")
-        body = container_config(spec, job_init_command(), str(runtime))
-        return await _engine().create(container_name(spec.server_name), body)
+        accounts = await ensure_accounts(_engine(), Path(spec.accounts_dir), str(image["Id"]))
+        return container_config(spec, job_init_command(), str(runtime), accounts)
 
     async def _image(self, spec: LaunchSpec) -> dict[str, Any]:
         """The image's description, pulled if need be. Raises `CannotStart` saying where it was looked for."""
@@ -203,17 +208,19 @@ class ToolkitSpawner(DockerSpawner):
             return await _engine().image(spec.image)
         except NoSuchObject:
             if not spec.pull:
-                raise EngineRefused(
-                    f"image not found: {spec.image} is not on this machine, and pulling is off"
+                raise CannotStart(
+                    f"image not found: {spec.image_name} is not on this machine, and this site does not pull it"
                 ) from None
         await self._service.progress(self.name, f"pulling the image {spec.image}")
         try:
             await _engine().pull(spec.image)
         except (EngineRefused, EngineUnavailable) as error:
             raise CannotStart(
-                f"image not found: {spec.image} is not on this machine, and its registry gave: {error}"
+                f"image not found: {spec.image_name} is not on this machine, and its registry gave: {error}"
             ) from error
-        return await _engine().image(spec.image)
+        image = await _engine().image(spec.image)
+        await self._service.pulled(self.name, reference=spec.image, image_id=str(image["Id"]))
+        return image
 
     async def _node_name(self) -> str:
         if not self._node:
@@ -221,6 +228,14 @@ class ToolkitSpawner(DockerSpawner):
         return self._node
 
     _node = ""
+
+
+async def _close_off(network: JobNetwork) -> None:
+    """Return when jobs reach only what they should. Raises `CannotStart`: nothing is ever started in the open."""
+    try:
+        await _network().ensure(network)
+    except NetworkProblem as error:
+        raise CannotStart(f"not started, for the jobs' network is not closed off: {error}") from error
 
 
 def _complete(spec: LaunchSpec, image_config: dict[str, Any]) -> LaunchSpec:

@@ -12,6 +12,7 @@ from typing import Any
 
 import docker
 
+from toolkit_ext.job_init.log_files import FILES
 from toolkit_spawner.runtime import LAB_IMAGE, job_init_command
 
 __all__ = ["SECRET", "RunContainer", "wait_for"]
@@ -49,7 +50,7 @@ class RunContainer:
         self._write_files(command, fields)
         binds = [
             f"{self._runtime}:/opt/toolkit:ro",
-            f"{self._folder}/log:/run/toolkit/log",
+            *(f"{self._folder}/{name}:/run/toolkit/{name}" for name in FILES),
             f"{self._folder}/run.json:/run/toolkit/run.json:ro",
             f"{self._folder}/home:/home/toolkit",
         ]
@@ -78,12 +79,18 @@ class RunContainer:
         }  # fmt: skip
         (self._folder / "run.json").write_text(json.dumps(run | fields))
         (self._folder / "run.json").chmod(0o400)
-        (self._folder / "log").touch()
-        for name in ("run.json", "log", "home"):
+        for name in FILES:
+            (self._folder / name).touch()
+        for name in ("run.json", *FILES, "home"):
             os.chown(self._folder / name, USER, USER)
 
     def code(self) -> int:
         return int(self._client.wait(self.id, timeout=DEADLINE_S)["StatusCode"])
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder on this machine."""
+        return self._folder
 
     def log(self) -> str:
         return (self._folder / "log").read_text(errors="replace")

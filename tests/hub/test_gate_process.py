@@ -11,7 +11,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -153,7 +152,7 @@ def test_an_address_of_an_earlier_run_leads_to_the_present_one(house: House) -> 
 
 
 @contextlib.contextmanager
-def gate_process(house: House, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+def gate_process(house: House, folder: Path, module: str = "toolkit_hub.gate") -> Iterator[subprocess.Popen[bytes]]:
     """`python -m toolkit_hub.gate` for this house; its log is in the file `gate.log` of the folder."""
     (folder / "jupyterhub_config.py").write_text("c = get_config()\n")
     environment = {
@@ -164,7 +163,7 @@ def gate_process(house: House, folder: Path) -> Iterator[subprocess.Popen[bytes]
     }
     log_file = folder / "gate.log"
     with log_file.open("ab") as log:
-        process = subprocess.Popen([sys.executable, "-m", "toolkit_hub.gate"], env=environment, stderr=log)
+        process = subprocess.Popen([sys.executable, "-m", module], env=environment, stderr=log)
         try:
             eventually(lambda: "the gate serves" in log_file.read_text() or process.poll() is not None, 30)
             yield process
@@ -180,45 +179,111 @@ def healthy(house: House) -> bool:
     return False
 
 
-def test_a_new_gate_takes_over_and_the_old_one_ends_when_its_last_connection_has_gone(
-    house: House, tmp_path: Path
-) -> None:
+KEEPER = "toolkit_hub.host.gate_keeper"
+
+
+def serving(house: House) -> int | None:
+    """Pid of the gate that answers."""
+    with contextlib.suppress(httpx.HTTPError):
+        return int(house.ask_proxy_side("/.toolkit/health").json()["pid"])
+    return None
+
+
+def replace_gate(house: House, keeper: subprocess.Popen[bytes]) -> int:
+    before = serving(house)
+    assert before is not None
+    keeper.send_signal(signal.SIGHUP)
+    eventually(lambda: serving(house) not in (before, None), 30)
+    return before
+
+
+def alive(pid: int) -> bool:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, 0)
+        return True
+    return False
+
+
+def test_gates_take_turns_and_nothing_is_dropped(house: House, tmp_path: Path) -> None:
     house.stop_gate()
     job, statuses, done = house.job(), [], threading.Event()
-    token = house.token()
+    token, host = house.token(), house.host(job)
+    port = house.site.jobs_port
 
     def ask_on() -> None:
         while not done.is_set():
-            statuses.append(house.ask(house.host(job), headers=token).status_code)
+            statuses.append(house.ask(host, headers=token).status_code)
 
-    (tmp_path / "next").mkdir()
+    def ask_on_one_connection() -> None:
+        with httpx.Client(headers={**token, "Host": host}) as client:
+            while not done.is_set():
+                statuses.append(client.get(f"http://127.0.0.1:{port}/").status_code)
+
     with (
-        gate_process(house, tmp_path) as old,
+        gate_process(house, tmp_path, KEEPER) as keeper,
         house.connect(house.upgrade(job, "/ws", house.token_line())) as open_one,
-        gate_process(house, tmp_path / "next"),
-        concurrent.futures.ThreadPoolExecutor(1) as visitors,
+        concurrent.futures.ThreadPoolExecutor(4) as visitors,
     ):
         assert read_head(open_one)[0] == 101
-        asking = visitors.submit(ask_on)
-        eventually(lambda: len(statuses) > 5)
-        old.send_signal(signal.SIGTERM)
-        time.sleep(2)
+        asking = [visitors.submit(ask) for ask in (ask_on, ask_on, ask_on_one_connection, ask_on_one_connection)]
+        eventually(lambda: len(statuses) > 20)
+        first = replace_gate(house, keeper)
+        second = replace_gate(house, keeper)
+        eventually(lambda: not alive(second), 20)
+        count = len(statuses)
+        eventually(lambda: len(statuses) > count + 20)
         done.set()
-        asking.result()
+        for task in asking:
+            task.result()
         assert set(statuses) == {200}
         open_one.sendall(frame("still here"))
         received = b""
         while b"still here" not in received:
             received += open_one.recv(65536)
-        assert old.poll() is None
+        assert alive(first)
         open_one.close()
-        assert old.wait(10) == 0
+        eventually(lambda: not alive(first))
         assert healthy(house)
     log = (tmp_path / "gate.log").read_text()
     assert "GET" in log
     assert f"{job}.localhost" in log
     for secret in (*house.hub.tokens, house.secret(house.server_name(job))):
         assert secret not in log
+
+
+def test_a_gate_that_is_killed_is_followed_by_another(house: House, tmp_path: Path) -> None:
+    house.stop_gate()
+    with gate_process(house, tmp_path, KEEPER) as keeper:
+        first = serving(house)
+        assert first is not None
+        os.kill(first, signal.SIGKILL)
+        # The socket was open all the while: whoever comes meanwhile waits.
+        assert house.ask_proxy_side("/.toolkit/health").json()["pid"] != first
+        assert keeper.poll() is None
+
+
+def test_the_unit_ends_at_once_with_gates_that_serve_out(house: House, tmp_path: Path) -> None:
+    house.stop_gate()
+    request = house.upgrade(house.job(), "/ws", house.token_line())
+    with gate_process(house, tmp_path, KEEPER) as keeper, house.connect(request) as connection:
+        assert read_head(connection)[0] == 101
+        first = replace_gate(house, keeper)
+        second = serving(house)
+        keeper.send_signal(signal.SIGINT)
+        assert keeper.wait(5) == 0
+        assert is_closed(connection)
+        assert second is not None
+        assert not alive(first)
+        assert not alive(second)
+
+
+def test_gates_end_with_a_killed_keeper(house: House, tmp_path: Path) -> None:
+    house.stop_gate()
+    with gate_process(house, tmp_path, KEEPER) as keeper:
+        gate = serving(house)
+        assert gate is not None
+        keeper.kill()
+        eventually(lambda: not alive(gate))
 
 
 def test_a_second_sigterm_ends_the_gate_at_once(house: House, tmp_path: Path) -> None:

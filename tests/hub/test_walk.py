@@ -86,7 +86,7 @@ def test_memory_limit(site: RunningSite) -> None:
     code = "x = bytearray(10**9); x[::4096] = b'1' * len(x[::4096])"
     job = site.submit("/opt/lab/bin/python3", "-c", code, resources={"mem": 0.2})
     ended = site.wait_state(job.id, "FAILED", "SUCCEEDED")
-    assert ended.state_info == "killed: out of memory (limit 0.2 GiB)"
+    assert ended.state_info == "killed: out of memory (limit 0.2 GiB, peak 0.2 GiB)"
 
 
 def test_two_users_do_not_see_each_other(site: RunningSite) -> None:
@@ -106,9 +106,7 @@ def test_two_users_do_not_see_each_other(site: RunningSite) -> None:
 def test_an_unknown_image(site: RunningSite) -> None:
     job = site.submit("true", image="no-such-image-anywhere")
     ended = site.wait_state(job.id, "FAILED", timeout=30)
-    assert ended.state_info.startswith(
-        "image not found: no-such-image-anywhere is not on this machine, and its registry"
-    )
+    assert ended.state_info.startswith("image not found: no-such-image-anywhere is not on this machine, and this site")
     assert ended.runs[0].exit_code is None
 
 
@@ -134,8 +132,8 @@ def test_kill_during_start_and_after_the_end(site: RunningSite) -> None:
 @pytest.mark.parametrize(
     ("resources", "words"),
     [
-        ({"mem": 0}, "resources.mem: Input should be greater than 0"),
-        ({"mem": -1}, "resources.mem: Input should be greater than 0"),
+        ({"mem": 0}, "resources.mem: must be a number of GiB from 0.05"),
+        ({"mem": -1}, "resources.mem: must be a number of GiB from 0.05"),
         ({"mem": 60000}, "it asks for 60000 GiB of memory, and there are"),
         ({"cpu": 99}, "it asks for 99 CPUs, and there are 16 in all"),
     ],

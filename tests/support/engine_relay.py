@@ -14,7 +14,10 @@ ENGINE_SOCKET = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock").rem
 
 
 class EngineRelay:
-    """Give `url` to units as DOCKER_HOST; `down()` cuts all connections and refuses new ones until `up()`."""
+    """Give `url` to units as DOCKER_HOST; `down()` cuts all connections and refuses new ones until `up()`.
+
+    While `flowing` is not set, connections are taken and nothing passes: an engine that hangs.
+    """
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="engine-"))  # short: socket paths have 107 characters
@@ -23,6 +26,8 @@ class EngineRelay:
         self._listener: socket.socket | None = None
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
+        self.flowing = threading.Event()
+        self.flowing.set()
 
     def up(self) -> None:
         listener = socket.socket(socket.AF_UNIX)
@@ -63,6 +68,7 @@ class EngineRelay:
     def _pump(self, source: socket.socket, target: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
+                self.flowing.wait()
                 target.sendall(data)
         with contextlib.suppress(OSError):
             target.shutdown(socket.SHUT_WR)

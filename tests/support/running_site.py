@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -12,14 +13,19 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
+
+from docker.errors import NotFound
 
 from toolkit_client import Client
 from toolkit_client.hub_tokens import new_token
 from toolkit_client.models import Job, JobSpec
 from toolkit_hub.configure import Toolkit
+from toolkit_hub.host.readiness import problem_of, routes_problem
+from toolkit_hub.host.unit import UNITS
 from toolkit_hub.store import Store
-from toolkit_spawner.docker_api import ContainerState, Engine
+from toolkit_spawner.docker_api import INSTANCE_LABEL, ContainerState, Engine
+from toolkit_spawner.network import Firewall
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RUNTIME = Path(os.environ.get("TOOLKIT_STATE", REPOSITORY / ".toolkit")).absolute() / "runtime"
@@ -42,7 +48,11 @@ def free_base_port() -> int:
 
 
 def wait_until(
-    check: Callable[[], ResultT | None], what: str, timeout: float = 30, explain: Callable[[], str] | None = None
+    check: Callable[[], ResultT | None],
+    what: str,
+    timeout: float = 30,
+    explain: Callable[[], str] | None = None,
+    interval: float = 0.03,
 ) -> ResultT:
     """The first true result of `check`, or a failure that says what was waited for."""
     deadline = time.monotonic() + timeout
@@ -52,13 +62,20 @@ def wait_until(
             return result
         if time.monotonic() > deadline:
             raise AssertionError(f"waited {timeout:g} s in vain for {what}\n{explain() if explain else ''}")
-        time.sleep(0.03)
+        time.sleep(interval)
 
 
 class RunningSite:
     """Start it, use it through real clients, stop it; `logs()` explains failures."""
 
-    def __init__(self, state: Path, site_values: str = "", extra_environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        state: Path,
+        site_values: str = "",
+        extra_environment: dict[str, str] | None = None,
+        hub_values: str = "",
+    ) -> None:
+        """`site_values` stand before `configure(c)` in the configuration, `hub_values` after it."""
         self.state = state
         self._extra_environment = extra_environment or {}
         self.port = free_base_port()
@@ -66,7 +83,7 @@ class RunningSite:
         state.mkdir(parents=True, exist_ok=True)
         (state / "runtime").symlink_to(RUNTIME)
         text = (REPOSITORY / "jupyterhub_config.py").read_text()
-        self.config.write_text(text.replace("configure(c)\n", f"{site_values}\nconfigure(c)\n", 1))
+        self.config.write_text(text.replace("configure(c)\n", f"{site_values}\nconfigure(c)\n{hub_values}\n", 1))
         self.url = f"http://127.0.0.1:{self.port}"
         self.settings = Toolkit(state_dir=str(state), base_port=self.port)
         self._process: subprocess.Popen[bytes] | None = None
@@ -116,6 +133,8 @@ class RunningSite:
         self.stop()
         for container in self.containers():
             self.engine_call(lambda engine, found=container: engine.remove(found.id))
+        self.engine_call(lambda engine: engine.remove_network(self.settings.docker_network))
+        Firewall().remove(self.settings.jobs_bridge)
 
     def unit(self, verb: str, name: str) -> None:
         """`start`, `stop` or `restart` one of proxy, hub, service, gate, and wait until it answers."""
@@ -211,6 +230,25 @@ class RunningSite:
         found = self.engine_call(lambda engine: engine.list_runs(self.settings.instance_id))
         assert isinstance(found, list)
         return found
+
+    def raw_containers(self) -> list[dict[str, Any]]:
+        """As the engine describes them."""
+
+        def inspect_all(client: Any) -> list[dict[str, Any]]:
+            found = client.containers(all=True, filters={"label": f"{INSTANCE_LABEL}={self.settings.instance_id}"})
+            described = []
+            for item in found:
+                with contextlib.suppress(NotFound):
+                    described.append(client.inspect_container(item["Id"]))
+            return described
+
+        result = self.engine_call(lambda engine: engine.call(inspect_all))
+        assert isinstance(result, list)
+        return result
+
+    def is_ready(self) -> bool:
+        """Whether every unit answers, and the proxy has its routes."""
+        return not any(problem_of(self.settings, unit) for unit in UNITS) and routes_problem(self.settings) is None
 
     def logs(self, lines: int = 40) -> str:
         parts = []

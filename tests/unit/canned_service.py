@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from toolkit_client.errors import NotFound, NotSignedIn, ToolkitError
-from toolkit_client.models import Job, JobState, Me, Resources, Run, User
+from toolkit_client.models import Event, Job, JobState, Me, QueueStatus, Resources, Run, User
 
 API = "/services/toolkit/api/v1"
 TOKEN = "a-token-for-tests"
@@ -79,12 +79,18 @@ class Service:
     url: str = ""
     jobs: list[Job] = field(default_factory=list)
     log: bytes = b""
+    #: Logs of the runs before the newest.
+    earlier_logs: list[bytes] = field(default_factory=list)
+    #: Begin and end of the bytes that are not kept.
+    log_gap: tuple[int, int] = (0, 0)
     #: Pieces after which a log's connection breaks; one for each connection, then none breaks.
     log_cuts: list[int] = field(default_factory=list)
     #: Whether such an end looks like a regular one.
     clean_cuts: bool = False
     #: Called when a log has been sent to its end; it may wait.
     log_sent: Callable[[], None] = lambda: None
+    #: Sent to whoever asks for events.
+    events: list[Event] = field(default_factory=list)
     #: What the next requests get instead of an answer: an HTTP status, an error, or None for a dropped connection.
     faults: list[int | ToolkitError | None] = field(default_factory=list)
     seen: list[Seen] = field(default_factory=list)
@@ -129,7 +135,7 @@ class Handler(BaseHTTPRequestHandler):
         except ToolkitError as error:
             self._reply(error.status, error.body())
 
-    do_GET = do_POST = do_DELETE = _serve
+    do_GET = do_POST = do_PATCH = do_DELETE = _serve
 
     def _fault(self, fault: int | ToolkitError | None) -> None:
         if isinstance(fault, ToolkitError):
@@ -148,31 +154,30 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def _hub(self, request: Seen) -> None:
-        good = request.body["auth"] == {"username": "joe", "password": PASSWORD}
-        self._reply(201 if good else 403, {"token": TOKEN} if good else {"status": 403, "message": "Forbidden"})
+        forbidden = {"status": 403, "message": "Forbidden"}
+        if request.method == "POST":
+            good = request.body["auth"] == {"username": "joe", "password": PASSWORD}
+            self._reply(201 if good else 403, {"token": TOKEN} if good else forbidden)
+        elif self.headers.get("Authorization") != f"Bearer {TOKEN}":
+            self._reply(403, forbidden)
+        elif request.method == "DELETE":
+            self._reply(204, "")
+        else:
+            self._reply(200, {"name": "joe", "token_id": "a7"})
 
     def _api(self, request: Seen) -> None:
-        service = self.service
         match request.method, request.path.strip("/").split("/"):
+            case _, ["jobs", *rest]:
+                self._jobs(request, [unquote(part) for part in rest])
             case "GET", ["me"]:
                 self._reply(200, _dump(ME) | {"addedLater": 1})
-            case "GET", ["jobs"]:
-                start, limit = int(request.query.get("cursor", 0)), int(request.query["limit"])
-                following = str(start + limit) if start + limit < len(service.jobs) else None
-                items = [_dump(job) for job in service.jobs[start : start + limit]]
-                self._reply(200, {"items": items, "next": following})
-            case "POST", ["jobs"]:
-                spec = request.body
-                job = make_job(name=spec.get("name"), command=spec.get("command"))
-                service.jobs.insert(0, job)
-                self._reply(201, _dump(job))
-            case "GET", ["jobs", ref]:
-                self._reply(200, _dump(service.find(unquote(ref))) | {"addedLater": 1})
-            case "DELETE", ["jobs", ref]:
-                job = service.find(unquote(ref))
-                self._reply(200, _dump(job.model_copy(update={"state": JobState.CANCELLING})))
-            case "GET", ["jobs", ref, "logs"]:
-                self._logs(service.find(unquote(ref)), request)
+            case "POST", ["servers"]:
+                self._reply(201, _dump(self.service.jobs[0]))
+            case "GET", ["queue"]:
+                held = QueueStatus(cpu_total=8, cpu_held=6.5, mem_total=32, mem_held=4, waiting=1, running=2)
+                self._reply(200, _dump(held))
+            case "GET", ["events"]:
+                self._events(request)
             case "GET", ["users"]:
                 self._reply(200, {"items": [_dump(User(**JOE, created=CREATED))], "next": None})
             case "POST", ["users"]:
@@ -181,17 +186,71 @@ class Handler(BaseHTTPRequestHandler):
             case _:
                 self._reply(404, "<h1>not here</h1>")
 
+    def _jobs(self, request: Seen, path: list[str]) -> None:
+        service = self.service
+        match request.method, path:
+            case "GET", []:
+                start, limit = int(request.query.get("cursor", 0)), int(request.query["limit"])
+                following = str(start + limit) if start + limit < len(service.jobs) else None
+                items = [_dump(job) for job in service.jobs[start : start + limit]]
+                self._reply(200, {"items": items, "next": following})
+            case "POST", []:
+                spec = request.body
+                job = make_job(name=spec.get("name"), command=spec.get("command"))
+                service.jobs.insert(0, job)
+                self._reply(201, _dump(job))
+            case "GET", [ref]:
+                self._reply(200, _dump(service.find(ref)) | {"addedLater": 1})
+            case "DELETE", [ref]:
+                self._reply(200, _dump(service.find(ref).model_copy(update={"state": JobState.CANCELLING})))
+            case "PATCH", [ref]:
+                self._reply(200, _dump(service.find(ref)) | request.body)
+            case "POST", [ref, "retry"]:
+                old = service.find(ref)
+                self._reply(201, _dump(make_job(id=f"{old.id[:-1]}0", name=old.name, retry_of=old.id)))
+            case "GET", [_, "events"]:
+                self._events(request)
+            case "GET", [ref, "logs"]:
+                self._logs(service.find(ref), request)
+            case _:
+                self._reply(404, "<h1>not here</h1>")
+
+    def _events(self, request: Seen) -> None:
+        """One event on each connection, which then ends without warning or, after the last one, as a stream should."""
+        after = int(request.headers.get("Last-Event-ID", 0))
+        left = [event for event in self.service.events if event.seq > after]
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        pieces = [b"retry: 1000\n\n: still here\n\n"]
+        for event in left[:1]:
+            data = f"id: {event.seq}\nevent: {event.type}\ndata: {event.model_dump_json(by_alias=True)}\n\n".encode()
+            pieces += [data[:40], data[40:]]
+        for piece in pieces:
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+        if left:
+            self.close_connection = True
+        else:
+            self.wfile.write(b"0\r\n\r\n")
+
     def _logs(self, job: Job, request: Seen) -> None:
         offset = int(request.query.get("offset", 0))
+        logs = [*self.service.earlier_logs, self.service.log]
+        run = int(request.query.get("run", len(logs) - 1))
+        log, (begin, end) = logs[run], self.service.log_gap
         if "tail" in request.query:
-            lines = self.service.log.splitlines(keepends=True)
+            lines = log.splitlines(keepends=True)
             offset = len(b"".join(lines[: -int(request.query["tail"])]))
+        if begin <= offset < end:
+            offset = end
         cut = self.service.log_cuts.pop(0) if self.service.log_cuts else None
-        data = self.service.log[offset:] if cut is None else self.service.log[offset : offset + cut]
+        data = log[offset : begin if offset < begin else None][:cut]
         self.send_response(200)
         self.send_header("Transfer-Encoding", "chunked")
         self.send_header("X-Toolkit-Run", job.runs[-1].id)
+        self.send_header("X-Toolkit-Run-Index", str(run))
         self.send_header("X-Toolkit-Log-Start", str(offset))
+        self.send_header("X-Toolkit-Log-End", str(len(log)))
         self.end_headers()
         if data:
             self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))

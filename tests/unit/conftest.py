@@ -1,4 +1,4 @@
-"""A store with three users, for tests of domain functions: no unit, no engine."""
+"""A store with three users, on SQLite and on PostgreSQL, for tests of domain functions: no unit, no engine."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy.orm import Session
 
+from tests.support.postgres import Cluster
 from toolkit_client.models import Job, JobSpec, NewUser
 from toolkit_hub.domain import access, jobs, users
 from toolkit_hub.domain.access import Actor
@@ -17,6 +18,7 @@ from toolkit_hub.domain.launch import Places
 from toolkit_hub.domain.site import Site
 from toolkit_hub.queue.plan import Amount
 from toolkit_hub.store import Store
+from toolkit_spawner.launch import JobNetwork
 
 
 class People:
@@ -34,7 +36,9 @@ class People:
             public_url="http://127.0.0.1:8000",
             stop_grace=10,
         )
-        self.places = Places("instance", folder / "runs", folder / "data", folder / "runtime", "net", True)
+        network = JobNetwork(name="net", bridge="tk-net", instance="instance")
+        folders = (folder / "runs", folder / "data", folder / "runtime", folder / "accounts")
+        self.places = Places("instance", *folders, network, True, 256)
 
     @staticmethod
     def new_user(name: str) -> NewUser:
@@ -52,31 +56,84 @@ class People:
             return jobs.submit_job(session, self.site, self.actor(session, user), wanted, key)[0]
 
 
+def fill(store: Store) -> None:
+    """The three users. Hashing passwords takes its time by design, so it is done once a session and database."""
+    store.migrate()
+    with store.begin() as session:
+        assert users.ensure_first_admin(session, "acme", "admin", "first password")
+        for name in ("alice", "bob"):
+            users.create_user(session, People.actor(session, "admin"), People.new_user(name))
+    store.close()
+
+
+@pytest.fixture(scope="session")
+def populated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """SQLite with the three users, to copy."""
+    file = tmp_path_factory.mktemp("populated") / "toolkit.sqlite"
+    fill(Store(f"sqlite:///{file}"))
+    return file
+
+
+@pytest.fixture(scope="session")
+def populated_template(postgres: Cluster) -> str:
+    """Name of a PostgreSQL database with the three users, to copy."""
+    name = postgres.create()
+    fill(Store(postgres.url(name)))
+    return name
+
+
+@pytest.fixture(scope="session")
+def migrated_template(postgres: Cluster) -> str:
+    """Name of a PostgreSQL database with empty tables, to copy."""
+    name = postgres.create()
+    made = Store(postgres.url(name))
+    made.migrate()
+    made.close()
+    return name
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def backend(request: pytest.FixtureRequest) -> str:
+    """Each test of the store and of what stands on it runs on both databases."""
+    return str(request.param)
+
+
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    opened = Store(f"sqlite:///{tmp_path / 'toolkit.sqlite'}")
-    opened.migrate()
+def store_url(backend: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """URL of a database with empty tables."""
+    if backend == "sqlite":
+        url = f"sqlite:///{tmp_path / 'toolkit.sqlite'}"
+        made = Store(url)
+        made.migrate()
+        made.close()
+        yield url
+        return
+    cluster: Cluster = request.getfixturevalue("postgres")
+    with cluster.database(request.getfixturevalue("migrated_template")) as name:
+        yield cluster.url(name)
+
+
+@pytest.fixture
+def store(store_url: str) -> Iterator[Store]:
+    opened = Store(store_url)
     yield opened
     opened.close()
 
 
-@pytest.fixture(scope="session")
-def populated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database with the three users, made once: hashing passwords takes its time by design."""
-    file = tmp_path_factory.mktemp("populated") / "toolkit.sqlite"
-    made = Store(f"sqlite:///{file}")
-    made.migrate()
-    with made.begin() as session:
-        assert users.ensure_first_admin(session, "acme", "admin", "first password")
-        for name in ("alice", "bob"):
-            users.create_user(session, People.actor(session, "admin"), People.new_user(name))
-    made.close()
-    return file
+@pytest.fixture
+def people_url(backend: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """URL of a database with the three users."""
+    if backend == "sqlite":
+        shutil.copy(request.getfixturevalue("populated_file"), tmp_path / "people.sqlite")
+        yield f"sqlite:///{tmp_path / 'people.sqlite'}"
+        return
+    cluster: Cluster = request.getfixturevalue("postgres")
+    with cluster.database(request.getfixturevalue("populated_template")) as name:
+        yield cluster.url(name)
 
 
 @pytest.fixture
-def people(populated: Path, tmp_path: Path) -> Iterator[People]:
-    shutil.copy(populated, tmp_path / "people.sqlite")
-    opened = Store(f"sqlite:///{tmp_path / 'people.sqlite'}")
+def people(people_url: str, tmp_path: Path) -> Iterator[People]:
+    opened = Store(people_url)
     yield People(opened, tmp_path)
     opened.close()

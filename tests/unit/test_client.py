@@ -6,13 +6,16 @@ import asyncio
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 
 import pytest
 
-from tests.unit.canned_service import JOB_ID, TOKEN, Service, make_job, running_service
-from toolkit_client import AsyncClient, Client, JobSpec, JobState
-from toolkit_client.errors import Conflict, NotFound, NotSignedIn, PermissionDenied, ServiceUnavailable
+from tests.unit.canned_service import CREATED, JOB_ID, TOKEN, Service, make_job, running_service
+from toolkit_client import AsyncClient, Client, Event, JobPatch, JobSpec, JobState
+from toolkit_client.calls import gap_notice, submit_job
+from toolkit_client.errors import Conflict, InternalError, NotFound, NotSignedIn, PermissionDenied, ServiceUnavailable
+from toolkit_client.trails import EventTrail
 
 PAUSES = (0.01, 0.02)
 
@@ -57,8 +60,70 @@ def test_retries_are_bounded(service: Service, client: Client) -> None:
 def test_what_creates_without_a_key_is_sent_once(service: Service, client: Client, fault: int | None) -> None:
     service.faults = [fault]
     with pytest.raises(ServiceUnavailable):
-        client.users.new({"name": "alice", "password": "long enough", "admin": False})
+        client.raw(submit_job({"command": ["true"]})._replace(idempotency_key=None))
     assert len(service.seen) == 1
+
+
+@pytest.mark.parametrize("fault", [503, None])
+def test_all_else_that_creates_is_retried_with_one_key(service: Service, client: Client, fault: int | None) -> None:
+    service.jobs = [make_job(state=JobState.FAILED)]
+    for act, path in (
+        (lambda: client.users.new({"name": "alice", "password": "long enough", "admin": False}), "/users"),
+        (lambda: client.jobs.retry(JOB_ID), f"/jobs/{JOB_ID}/retry"),
+        (client.servers.start, "/servers"),
+    ):
+        service.faults = [fault, fault]
+        act()
+        keys = {one.headers["Idempotency-Key"] for one in service.asked("POST", path)}
+        assert (len(service.asked("POST", path)), len(keys)) == (3, 1)
+
+
+def test_change_sends_only_what_was_set(service: Service, client: Client) -> None:
+    service.jobs, service.faults = [make_job()], [503]
+    assert client.jobs.change(JOB_ID, JobPatch(name=None, bid=3)).bid == 3
+    client.jobs.change(JOB_ID, {"maxRunTime": 60})
+    bodies = [one.body for one in service.asked("PATCH", f"/jobs/{JOB_ID}")]
+    assert bodies == [{"name": None, "bid": 3}, {"name": None, "bid": 3}, {"maxRunTime": 60}]
+
+
+def make_events(count: int) -> list[Event]:
+    urn = f"o:account:a:job:{JOB_ID}"
+    return [Event(seq=seq, time=CREATED, type="job.tested", urn=urn, data={"n": seq}) for seq in range(1, count + 1)]
+
+
+def test_events_come_once_each_over_many_connections(service: Service, client: Client) -> None:
+    service.jobs, service.events = [make_job(state=JobState.SUCCEEDED)], make_events(5)
+    assert [event.seq for event in client.events(JOB_ID)] == [1, 2, 3, 4, 5]
+    asked = [one.headers.get("Last-Event-ID") for one in service.asked("GET", f"/jobs/{JOB_ID}/events")]
+    assert asked == [None, "1", "2", "3", "4", "5"]
+    assert [event.data for event in client.events(JOB_ID, after=4)] == [{"n": 5}]
+
+
+def test_all_events_go_on_after_the_streams_end(service: Service, client: Client) -> None:
+    service.events = make_events(2)
+    stream = client.events()
+    assert [next(stream).seq, next(stream).seq] == [1, 2]
+    service.faults = [200, 503]
+    service.events += make_events(3)[2:]
+    with pytest.raises(InternalError, match="cannot be read"):
+        list(EventTrail(client.site, None, after=None).received(b"data: {}\n\n"))
+    assert next(stream).seq == 3
+
+
+def test_an_outage_is_told_after_two_seconds_and_so_is_its_end(service: Service, client: Client) -> None:
+    """In real time: what is tested is when somebody is told."""
+    service.jobs, service.log, service.log_cuts = [make_job(state=JobState.SUCCEEDED)], LOG, [10]
+    service.faults = []
+    said: list[tuple[float, str]] = []
+    begin = time.monotonic()
+    stream = client.jobs.logs(JOB_ID, follow=True, notice=lambda words: said.append((time.monotonic() - begin, words)))
+    read = next(stream)
+    service.faults = [503] * 4
+    assert read + b"".join(stream) == LOG
+    (told, away), (back, again) = said
+    assert "HTTP 503" in away
+    assert 1.0 < told < back < 6
+    assert again.startswith("back after ")
 
 
 def test_no_connection_names_the_address_and_the_way_out() -> None:
@@ -72,7 +137,7 @@ def test_no_connection_names_the_address_and_the_way_out() -> None:
 
 
 def test_a_follow_that_never_began_gives_up_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("toolkit_client.exchange.RETRY_PAUSES", PAUSES)
+    monkeypatch.setattr("toolkit_client.trails.RETRY_PAUSES", PAUSES)
     with running_service() as gone:
         url = gone.url
     with Client(url, TOKEN, retry_pauses=PAUSES) as client, pytest.raises(ServiceUnavailable, match=url):
@@ -154,11 +219,30 @@ def test_a_new_run_is_read_from_its_start(service: Service, client: Client) -> N
     service.log = b"first run\n"
 
     def start_anew() -> None:
+        service.earlier_logs = [service.log + b"its last words\n"]
         service.log, service.log_sent = b"second run, longer than the first\n", lambda: None
         service.jobs = [make_job(state=JobState.SUCCEEDED, exit_codes=(None, 0))]
 
     service.log_sent = start_anew
-    assert b"".join(client.jobs.logs(JOB_ID, follow=True)) == b"first run\nsecond run, longer than the first\n"
+    said: list[str] = []
+    first, second = b"first run\nits last words\n", b"second run, longer than the first\n"
+    assert b"".join(client.jobs.logs(JOB_ID, follow=True, notice=said.append)) == first + second
+    assert said == ["run 0 has ended; what follows is the output of run 1"]
+    assert b"".join(client.jobs.logs(JOB_ID, follow=True, run=0)) == first
+    assert b"".join(client.jobs.logs(JOB_ID)) == second
+
+
+@pytest.mark.parametrize("follow", [False, True])
+@pytest.mark.parametrize("cuts", [[], [100, 0, 50, 1, 4000]])
+def test_what_is_not_kept_is_said_in_its_place(service: Service, client: Client, follow: bool, cuts: list[int]) -> None:
+    service.jobs = [make_job(state=JobState.SUCCEEDED)]
+    service.log, service.log_gap, service.log_cuts, service.clean_cuts = LOG, (130, 5250), cuts, bool(cuts)
+    kept = LOG[:130] + "\n[… 5.0 KiB (5120 bytes) of output are not kept here …]\n".encode() + LOG[5250:]
+    assert b"".join(client.jobs.logs(JOB_ID, follow=follow)) == kept
+    service.log_cuts = []
+    from_within = b"".join(client.jobs.logs(JOB_ID, follow=follow, offset=5130))
+    assert from_within == gap_notice(120) + LOG[5250:]
+    assert b"".join(client.jobs.logs(JOB_ID, follow=follow, tail=1)).endswith(LOG[-10:])
 
 
 def test_async_client_does_the_same(service: Service) -> None:

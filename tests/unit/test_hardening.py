@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from toolkit_spawner.docker_api import container_name
-from toolkit_spawner.hardening import container_config, run_file
-from toolkit_spawner.launch import LaunchSpec
+from toolkit_spawner.hardening import Accounts, container_config, run_file
+from toolkit_spawner.launch import JobNetwork, LaunchSpec
 
 SPEC = LaunchSpec(
     run_id="r",
@@ -22,18 +23,22 @@ SPEC = LaunchSpec(
     cpu=1.5,
     mem=0.5,
     stop_grace=10,
+    log_quota=256,
     prewarm=False,
     base_url="/user/alice/jabc/",
     secret="the-secret",
     run_dir="/state/runs/r",
     runtime_dir="/state/runtime",
     home_dir="/state/runs/r/home",
-    network="toolkit-jobs",
+    accounts_dir="/state/accounts",
+    network=JobNetwork(name="toolkit-jobs-1", bridge="tk-1", instance="i"),
 )
+
+ACCOUNTS = Accounts(Path("/state/accounts/x/passwd"), Path("/state/accounts/x/group"))
 
 
 def config() -> dict[str, Any]:
-    return container_config(SPEC, ["/opt/toolkit/init"], "/state/runtime/1")
+    return container_config(SPEC, ["/opt/toolkit/init"], "/state/runtime/1", ACCOUNTS)
 
 
 def test_no_privilege_is_left() -> None:
@@ -43,7 +48,7 @@ def test_no_privilege_is_left() -> None:
     assert "CapAdd" not in host
     assert host["SecurityOpt"] == ["no-new-privileges"]
     assert host["Privileged"] is False
-    assert host["NetworkMode"] == "toolkit-jobs"
+    assert host["NetworkMode"] == "toolkit-jobs-1"
     assert "PidMode" not in host
     assert "IpcMode" not in host
 
@@ -57,9 +62,10 @@ def test_limits_are_what_was_admitted() -> None:
 
 def test_mounts_are_the_runs_own_and_never_the_engines_socket() -> None:
     mounts = {mount["Target"]: mount for mount in config()["HostConfig"]["Mounts"]}
-    assert set(mounts) == {"/opt/toolkit", "/run/toolkit/log", "/run/toolkit/run.json", "/home/toolkit", "/home/work"}
-    assert mounts["/opt/toolkit"]["ReadOnly"]
-    assert mounts["/run/toolkit/run.json"]["ReadOnly"]
+    log = {f"/run/toolkit/{name}" for name in ("log", "log.1", "log.2", "log.times")}
+    fixed = {"/opt/toolkit", "/run/toolkit/run.json", "/etc/passwd", "/etc/group"}
+    assert set(mounts) == {*fixed, "/home/toolkit", "/home/work", *log}
+    assert all(mounts[target]["ReadOnly"] for target in fixed)
     assert not any("docker" in mount["Source"] for mount in mounts.values())
 
 
@@ -71,3 +77,10 @@ def test_the_secret_is_in_the_run_file_only() -> None:
 
 def test_names_come_from_the_run() -> None:
     assert container_name(SPEC.server_name) == "toolkit-jabc"
+
+
+def test_a_job_without_a_way_out_has_no_name_server_either() -> None:
+    closed = SPEC.model_copy(update={"network": SPEC.network.model_copy(update={"internet": False})})
+    host = container_config(closed, [], "/r", ACCOUNTS)["HostConfig"]
+    assert host["Dns"] == ["127.0.0.1"]
+    assert config()["HostConfig"]["Dns"] == []

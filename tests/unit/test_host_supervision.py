@@ -117,7 +117,7 @@ def test_units_get_no_token_of_the_shell(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_hub_reads_the_sites_config() -> None:
     assert unit_command("hub", "/etc/site.py")[-3:] == ["toolkit_hub.hub", "-f", "/etc/site.py"]
-    assert unit_command("gate", "/etc/site.py")[-2:] == ["-m", "toolkit_hub.gate"]
+    assert unit_command("gate", "/etc/site.py")[-2:] == ["-m", "toolkit_hub.host.gate_keeper"]
 
 
 def test_without_units_the_way_to_start_them_is_named(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from tests.unit.conftest import People
 from toolkit_client.errors import Conflict, InvalidRequest
 from toolkit_client.models import Job, JobSpec, JobState
-from toolkit_hub.domain import events, jobs, launch, runs
+from toolkit_hub.domain import events, job_list, jobs, launch, runs
 from toolkit_hub.queue.loop import admit_now
 from toolkit_hub.store.tables import Run
 
@@ -83,8 +83,8 @@ def test_an_address_belongs_to_one_run(people: People) -> None:
     [
         ({"exit_code": 0}, "SUCCEEDED", ""),
         ({"exit_code": 127}, "FAILED", "exit code 127: command not found"),
-        ({"exit_code": 139}, "FAILED", "exit code 139: ended by signal 11"),
-        ({"exit_code": 137, "oom_killed": True}, "FAILED", "killed: out of memory (limit 1 GiB)"),
+        ({"exit_code": 139}, "FAILED", "exit code 139: ended by SIGSEGV (segmentation fault)"),
+        ({"exit_code": 137, "oom_killed": True}, "FAILED", "killed: out of memory (limit 1.0 GiB, peak 1.0 GiB)"),
         ({"exit_code": None, "interrupted": True, "info": "removed"}, "INTERRUPTED", "removed"),
     ],
 )
@@ -227,12 +227,12 @@ def test_pages_of_a_list(people: People) -> None:
     cursor = None
     with people.store.begin(write=False) as session:
         while True:
-            wanted = jobs.JobFilter(limit=2, cursor=cursor)
-            page = jobs.list_jobs(session, people.site, people.actor(session, "alice"), wanted)
-            seen += [job.id for job in page.items]
-            if page.next is None:
+            wanted = job_list.JobFilter(limit=2, cursor=cursor)
+            page = job_list.list_jobs(session, people.site, people.actor(session, "alice"), wanted)
+            seen += [job["id"] for job in page["items"]]
+            if page["next"] is None:
                 break
-            cursor = page.next
+            cursor = page["next"]
     assert seen == made[::-1]
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.unit.conftest import People
 from toolkit_client.errors import NotFound, PermissionDenied
-from toolkit_hub.domain import access, jobs, users
+from toolkit_hub.domain import access, job_list, jobs, users
 from toolkit_hub.policy.actions import ACTIONS
 from toolkit_hub.policy.decision import Resource, Subject, decide
 
@@ -49,7 +49,7 @@ def test_what_one_may_not_see_does_not_exist(people: People) -> None:
             jobs.get_job(session, people.site, bob, job.id)
         with pytest.raises(NotFound):
             jobs.kill_job(session, people.site, bob, job.id)
-        assert jobs.list_jobs(session, people.site, bob, jobs.JobFilter()).items == []
+        assert job_list.list_jobs(session, people.site, bob, job_list.JobFilter())["items"] == []
         assert access.allowed(session, people.actor(session, "admin"), "job:exec", job.urn)
 
 
@@ -63,7 +63,9 @@ def test_the_list_is_what_the_decision_allows(people: People) -> None:
     with people.store.begin() as session:
         for name in ("admin", "alice", "bob"):
             actor = people.actor(session, name)
-            listed = {job.id for job in jobs.list_jobs(session, people.site, actor, jobs.JobFilter()).items}
+            listed = {
+                job["id"] for job in job_list.list_jobs(session, people.site, actor, job_list.JobFilter())["items"]
+            }
             by_decision = {
                 job_id
                 for job_id in made

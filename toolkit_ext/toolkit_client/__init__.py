@@ -17,12 +17,26 @@ if TYPE_CHECKING:
     from toolkit_client.async_client import AsyncClient
     from toolkit_client.client import Client
     from toolkit_client.errors import ToolkitError
-    from toolkit_client.models import Job, JobSpec, JobState, Me, NewUser, QueueStatus, Resources, Run, User
+    from toolkit_client.models import (
+        Event,
+        Job,
+        JobPatch,
+        JobSpec,
+        JobState,
+        Me,
+        NewUser,
+        QueueStatus,
+        Resources,
+        Run,
+        User,
+    )
 
 __all__ = [
     "AsyncClient",
     "Client",
+    "Event",
     "Job",
+    "JobPatch",
     "JobSpec",
     "JobState",
     "Me",

@@ -20,20 +20,22 @@ from toolkit_client.errors import ServiceUnavailable
 from toolkit_client.exchange import (
     RETRY_PAUSES,
     Attempts,
-    LogTrail,
     WaitPauses,
     answer_of,
     arguments,
     error_of,
     find_site,
 )
+from toolkit_client.log_trail import LogTrail
+from toolkit_client.trails import EventTrail, Notice, Trail
 
 if TYPE_CHECKING:
-    from toolkit_client.models import Job, JobSpec, Me, NewUser, QueueStatus, User
+    from toolkit_client.models import Event, Job, JobPatch, JobSpec, Me, NewUser, QueueStatus, User
 
 __all__ = ["AsyncClient", "AsyncJobs", "AsyncServers", "AsyncUsers"]
 
 ResultT = TypeVar("ResultT")
+ItemT = TypeVar("ItemT")
 
 
 class AsyncClient:
@@ -73,15 +75,25 @@ class AsyncClient:
         return await self.call(calls.get_me())
 
     async def queue(self) -> QueueStatus:
+        """How much the site has, how much is held, and who waits."""
         return await self.call(calls.get_queue())
+
+    async def events(
+        self, ref: str | None = None, *, after: int | None = None, notice: Notice | None = None
+    ) -> AsyncIterator[Event]:
+        """Events as they happen; see `Client.events`."""
+        from toolkit_client.models import Event
+
+        async for event in self.follow_trail(EventTrail(self.site, ref, after=after, notice=notice)):
+            yield Event.model_validate(event, extra="ignore")
 
     async def call(self, call: calls.Call[ResultT]) -> ResultT:
         """Sends a call of `toolkit_client.calls` and reads its answer as a wire model."""
         return call.read(await self.raw(call))
 
-    async def raw(self, call: calls.Call[Any]) -> Any:
+    async def raw(self, call: calls.Call[Any], retry_pauses: tuple[float, ...] | None = None) -> Any:
         """Sends a call and gives the plain JSON of its answer; raises as `Client.raw` does."""
-        attempts = Attempts(call, self.site, self._pauses)
+        attempts = Attempts(call, self.site, self._pauses if retry_pauses is None else retry_pauses)
         while True:
             try:
                 response = await self._http.request(**arguments(call))
@@ -93,23 +105,27 @@ class AsyncClient:
                 return answer_of(self.site, response)
             await asyncio.sleep(pause)
 
-    async def follow_trail(self, trail: LogTrail) -> AsyncIterator[bytes]:
-        """The bytes of a log as they come, across lost connections and restarts of the service."""
+    async def follow_trail(self, trail: Trail[ItemT]) -> AsyncIterator[ItemT]:
+        """What a stream brings, as it comes, across lost connections and restarts of the service."""
         pause: float | None
         while True:
             try:
-                async for chunk in self._read_once(trail):
-                    yield chunk
+                async for item in self._read_once(trail):
+                    yield item
                 if trail.complete:
                     return
-                pause = trail.after_end(bool((await self.raw(trail.job_call))["alive"]))
+                pause = trail.after_end(await self._may_go_on(trail))
             except (httpx.TransportError, ServiceUnavailable) as problem:
                 pause = trail.after_failure(problem)
             if pause is None:
                 return
             await asyncio.sleep(pause)
 
-    async def _read_once(self, trail: LogTrail) -> AsyncIterator[bytes]:
+    async def _may_go_on(self, trail: Trail[Any]) -> bool:
+        # Asked once: the trail has pauses, and notices, of its own.
+        return trail.job_call is None or trail.may_go_on(await self.raw(trail.job_call, ()))
+
+    async def _read_once(self, trail: Trail[ItemT]) -> AsyncIterator[ItemT]:
         timeout = httpx.Timeout(self._timeout, connect=5.0, read=trail.patience)
         async with self._http.stream(**arguments(trail.call), timeout=timeout) as response:
             if not response.is_success:
@@ -118,8 +134,8 @@ class AsyncClient:
             if not trail.opened(response.headers):
                 return
             async for chunk in response.aiter_raw():
-                trail.received(len(chunk))
-                yield chunk
+                for item in trail.received(chunk):
+                    yield item
 
 
 class AsyncJobs:
@@ -148,11 +164,27 @@ class AsyncJobs:
     async def kill(self, ref: str) -> Job:
         return await self._client.call(calls.kill_job(ref))
 
+    async def change(self, ref: str, changes: JobPatch | Mapping[str, Any]) -> Job:
+        return await self._client.call(calls.change_job(ref, changes))
+
+    async def retry(self, ref: str, idempotency_key: str | None = None) -> Job:
+        return await self._client.call(calls.retry_job(ref, idempotency_key))
+
     def logs(
-        self, ref: str, *, follow: bool = False, tail: int | None = None, offset: int | None = None
+        self,
+        ref: str,
+        *,
+        follow: bool = False,
+        tail: int | None = None,
+        since: str | None = None,
+        offset: int | None = None,
+        run: int | None = None,
+        notice: Notice | None = None,
     ) -> AsyncIterator[bytes]:
-        client = self._client
-        return client.follow_trail(LogTrail(client.site, ref, follow=follow, tail=tail, offset=offset))
+        trail = LogTrail(
+            self._client.site, ref, follow=follow, tail=tail, since=since, offset=offset, run=run, notice=notice
+        )
+        return self._client.follow_trail(trail)
 
     async def wait(self, ref: str, timeout: float | None = None) -> Job:
         pauses = WaitPauses(ref, timeout)

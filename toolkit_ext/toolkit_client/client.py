@@ -24,20 +24,22 @@ from toolkit_client.errors import ServiceUnavailable
 from toolkit_client.exchange import (
     RETRY_PAUSES,
     Attempts,
-    LogTrail,
     WaitPauses,
     answer_of,
     arguments,
     error_of,
     find_site,
 )
+from toolkit_client.log_trail import LogTrail
+from toolkit_client.trails import EventTrail, Notice, Trail
 
 if TYPE_CHECKING:
-    from toolkit_client.models import Job, JobSpec, Me, NewUser, QueueStatus, User
+    from toolkit_client.models import Event, Job, JobPatch, JobSpec, Me, NewUser, QueueStatus, User
 
 __all__ = ["Client", "Jobs", "Servers", "Users"]
 
 ResultT = TypeVar("ResultT")
+ItemT = TypeVar("ItemT")
 
 
 class Client:
@@ -79,19 +81,32 @@ class Client:
         return self.call(calls.get_me())
 
     def queue(self) -> QueueStatus:
+        """How much the site has, how much is held, and who waits."""
         return self.call(calls.get_queue())
+
+    def events(
+        self, ref: str | None = None, *, after: int | None = None, notice: Notice | None = None
+    ) -> Iterator[Event]:
+        """Events as they happen: of a job until it has ended, or of all that the caller may see, without end.
+
+        `after` is the number (`seq`) of the last event that is known already; `notice` is told of outages.
+        """
+        from toolkit_client.models import Event
+
+        for event in self.follow_trail(EventTrail(self.site, ref, after=after, notice=notice)):
+            yield Event.model_validate(event, extra="ignore")
 
     def call(self, call: calls.Call[ResultT]) -> ResultT:
         """Sends a call of `toolkit_client.calls` and reads its answer as a wire model."""
         return call.read(self.raw(call))
 
-    def raw(self, call: calls.Call[Any]) -> Any:
+    def raw(self, call: calls.Call[Any], retry_pauses: tuple[float, ...] | None = None) -> Any:
         """Sends a call and gives the plain JSON of its answer.
 
         Raises:
             ToolkitError: the service refused or failed, or did not answer after the last attempt.
         """
-        attempts = Attempts(call, self.site, self._pauses)
+        attempts = Attempts(call, self.site, self._pauses if retry_pauses is None else retry_pauses)
         while True:
             try:
                 response = self._http.request(**arguments(call))
@@ -103,22 +118,26 @@ class Client:
                 return answer_of(self.site, response)
             time.sleep(pause)
 
-    def follow_trail(self, trail: LogTrail) -> Iterator[bytes]:
-        """The bytes of a log as they come, across lost connections and restarts of the service."""
+    def follow_trail(self, trail: Trail[ItemT]) -> Iterator[ItemT]:
+        """What a stream brings, as it comes, across lost connections and restarts of the service."""
         pause: float | None
         while True:
             try:
                 yield from self._read_once(trail)
                 if trail.complete:
                     return
-                pause = trail.after_end(bool(self.raw(trail.job_call)["alive"]))
+                pause = trail.after_end(self._may_go_on(trail))
             except (httpx.TransportError, ServiceUnavailable) as problem:
                 pause = trail.after_failure(problem)
             if pause is None:
                 return
             time.sleep(pause)
 
-    def _read_once(self, trail: LogTrail) -> Iterator[bytes]:
+    def _may_go_on(self, trail: Trail[Any]) -> bool:
+        # Asked once: the trail has pauses, and notices, of its own.
+        return trail.job_call is None or trail.may_go_on(self.raw(trail.job_call, ()))
+
+    def _read_once(self, trail: Trail[ItemT]) -> Iterator[ItemT]:
         timeout = httpx.Timeout(self._timeout, connect=5.0, read=trail.patience)
         with self._http.stream(**arguments(trail.call), timeout=timeout) as response:
             if not response.is_success:
@@ -127,8 +146,7 @@ class Client:
             if not trail.opened(response.headers):
                 return
             for chunk in response.iter_raw():
-                trail.received(len(chunk))
-                yield chunk
+                yield from trail.received(chunk)
 
 
 class Jobs:
@@ -161,12 +179,36 @@ class Jobs:
         """Asks for the job's end; raises `Conflict` if it has ended already."""
         return self._client.call(calls.kill_job(ref))
 
+    def change(self, ref: str, changes: JobPatch | Mapping[str, Any]) -> Job:
+        """Changes a job: see `calls.change_job`; raises `Conflict` for what its present state does not allow."""
+        return self._client.call(calls.change_job(ref, changes))
+
+    def retry(self, ref: str, idempotency_key: str | None = None) -> Job:
+        """A new job with the spec of this one; two calls with the same key give the same job."""
+        return self._client.call(calls.retry_job(ref, idempotency_key))
+
     def logs(
-        self, ref: str, *, follow: bool = False, tail: int | None = None, offset: int | None = None
+        self,
+        ref: str,
+        *,
+        follow: bool = False,
+        tail: int | None = None,
+        since: str | None = None,
+        offset: int | None = None,
+        run: int | None = None,
+        notice: Notice | None = None,
     ) -> Iterator[bytes]:
-        """The newest run's log: raw bytes, in pieces as they come. With `follow` it ends after the job's end."""
-        client = self._client
-        return client.follow_trail(LogTrail(client.site, ref, follow=follow, tail=tail, offset=offset))
+        """The newest run's log: raw bytes, in pieces as they come. With `follow` it ends after the job's end.
+
+        It begins at byte `offset` of the output, with its last `tail` lines, or with what was written `since` an RFC 3339
+        time. `run` is the index of the run that is wanted; without it, a follow goes on with the runs that come later.
+        `notice` is told when another run begins, when the service has been out of reach for some seconds, and when it is
+        back.
+        """
+        trail = LogTrail(
+            self._client.site, ref, follow=follow, tail=tail, since=since, offset=offset, run=run, notice=notice
+        )
+        return self._client.follow_trail(trail)
 
     def wait(self, ref: str, timeout: float | None = None) -> Job:
         """Waits until the job has ended, at most `timeout` seconds.

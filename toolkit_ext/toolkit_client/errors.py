@@ -22,6 +22,7 @@ from typing import Any, ClassVar
 
 __all__ = [
     "Conflict",
+    "Gone",
     "InternalError",
     "InvalidRequest",
     "NotFound",
@@ -71,6 +72,10 @@ class Conflict(ToolkitError):
     status, code = 409, "conflict"
 
 
+class Gone(ToolkitError):
+    status, code, exit_code = 410, "gone", 5
+
+
 class TooLarge(ToolkitError):
     status, code = 413, "too_large"
 
@@ -91,6 +96,7 @@ _BY_STATUS: dict[int, type[ToolkitError]] = {
         PermissionDenied,
         NotFound,
         Conflict,
+        Gone,
         TooLarge,
         ServiceUnavailable,
         InternalError,

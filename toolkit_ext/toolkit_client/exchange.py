@@ -14,14 +14,13 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from toolkit_client.calls import API_PATH, LOG_START_HEADER, RUN_HEADER, Call, get_job, read_logs
+from toolkit_client.calls import API_PATH, Call
 from toolkit_client.errors import InternalError, InvalidRequest, ServiceUnavailable, ToolkitError, error_from_body
 from toolkit_client.profiles import checked_url, find_profile
 
 __all__ = [
     "RETRY_PAUSES",
     "Attempts",
-    "LogTrail",
     "Site",
     "WaitPauses",
     "answer_of",
@@ -36,11 +35,6 @@ RETRY_PAUSES = (0.2, 0.5, 1.0, 2.0)
 AWAY = frozenset({502, 503, 504})
 #: The longest wait, in seconds, that a `Retry-After` header may ask for.
 LONGEST_PAUSE = 10.0
-#: Seconds for which a followed log may be out of reach before the client gives up: longer than a restart takes.
-FOLLOW_PATIENCE = 120.0
-#: A followed log that is silent for so many seconds is asked for again, for the connection may be dead without a sign.
-SILENCE = 30.0
-
 #: The longest pause, in seconds, between two looks at a job that is waited for.
 LONGEST_LOOK = 2.0
 
@@ -88,7 +82,9 @@ class Site:
 
 def arguments(call: Call[Any]) -> dict[str, Any]:
     """Keyword arguments for `httpx.Client.request` and its likes."""
-    headers = {"Idempotency-Key": call.idempotency_key} if call.idempotency_key else None
+    headers = dict(call.headers)
+    if call.idempotency_key:
+        headers["Idempotency-Key"] = call.idempotency_key
     return {"method": call.method, "url": call.path, "params": call.params, "json": call.json, "headers": headers}
 
 
@@ -198,105 +194,3 @@ class WaitPauses:
         if left <= 0:
             raise TimeoutError(f"job {self._ref} lives on after {self._timeout:g} seconds")
         return min(self._pause, left)
-
-
-class LogTrail:
-    """How far a log has been read, over as many connections as it takes.
-
-    The end of a connection does not mean the end of the log: a service that restarts, or a proxy before it, may end it
-    as cleanly as the job's own end would. So the job's state decides, and after the job has ended the log is asked for
-    once more from where it stopped, until nothing is left. A job that was started anew has a new log: it is read from its
-    first byte.
-    """
-
-    def __init__(self, site: Site, ref: str, *, follow: bool, tail: int | None, offset: int | None) -> None:
-        self.call: Call[bytes] = read_logs(ref, follow=follow, tail=tail, offset=offset)
-        self.job_call = get_job(ref)
-        self.follow = follow
-        self._site = site
-        self._ref = ref
-        self._position = offset if offset is not None else None if tail is not None else 0
-        self._received = 0
-        self._run = ""
-        self._other_run = False
-        self._answered = False
-        self._failures = 0
-        # Until the first answer the address may be wrong, and whoever asks wants to know soon.
-        self._known_good = False
-        self._out_of_reach = 0.0
-
-    @property
-    def patience(self) -> float | None:
-        """Seconds of silence after which to ask again; None where reading could not go on from the same byte."""
-        return SILENCE if self._position is not None else None
-
-    @property
-    def complete(self) -> bool:
-        """Whether the connection that ended was the last one, whatever the job's state."""
-        return not self.follow and not self._other_run
-
-    def opened(self, headers: Mapping[str, str]) -> bool:
-        """A connection was answered; False if what comes must be thrown away, being from the middle of another log.
-
-        The bytes to come start where the answer says, or where it was asked to start.
-        """
-        self._received, self._answered, self._known_good = 0, True, True
-        start, run = headers.get(LOG_START_HEADER, ""), headers.get(RUN_HEADER, "")
-        self._other_run = bool(self._run) and run != self._run and self._position != 0
-        self._run = run
-        if self._other_run:
-            self._position = 0
-        elif start.isdecimal():
-            self._position = int(start)
-        return not self._other_run
-
-    def received(self, count: int) -> None:
-        self._received += count
-        if self._position is not None:
-            self._position += count
-        self._failures, self._out_of_reach = 0, 0.0
-
-    def after_failure(self, problem: httpx.TransportError | ServiceUnavailable) -> float:
-        """Seconds to wait before going on from the same byte.
-
-        Raises:
-            ServiceUnavailable: it has lasted too long, or where the log was cut is not known.
-        """
-        if isinstance(problem, httpx.ReadTimeout) and self.follow and self._answered:
-            # A job that says nothing is no failure; the connection may be dead without a sign, though.
-            self._failures, self._out_of_reach = 0, 0.0
-            return self._resume_after(0.0)
-        error = problem if isinstance(problem, ServiceUnavailable) else self._site.unreachable(problem)
-        self._failures += 1
-        self._out_of_reach += SILENCE if isinstance(problem, httpx.ReadTimeout) else 0.0
-        if self.follow and self._known_good:
-            patience_left = self._out_of_reach < FOLLOW_PATIENCE
-        else:
-            patience_left = self._failures <= len(RETRY_PAUSES)
-        if not patience_left or (self._position is None and self._received):
-            raise error
-        pause = RETRY_PAUSES[min(self._failures, len(RETRY_PAUSES)) - 1]
-        self._out_of_reach += pause
-        return self._resume_after(pause)
-
-    def after_end(self, alive: bool) -> float | None:
-        """Seconds to wait before going on, or None when the whole log has been read.
-
-        Raises:
-            ServiceUnavailable: the job goes on, but where its log was cut is not known.
-        """
-        if self._other_run:
-            return self._resume_after(0.0)
-        if not self._received and not alive:
-            return None
-        if self._position is None and self._received:
-            if alive:
-                raise ServiceUnavailable("the service ended the log before the job's end", "ask again without a tail")
-            return None
-        return self._resume_after(0.5 if alive else 0.0)
-
-    def _resume_after(self, pause: float) -> float:
-        if self._position is not None:
-            self.call = read_logs(self._ref, follow=self.follow, offset=self._position)
-        self._answered = False
-        return pause

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
-from pydantic.alias_generators import to_camel
+from pydantic import Field
+
+from toolkit_client.job_spec import JobName, JobPatch, JobSpec, Port, Resources, Tag
+from toolkit_client.wire import WireModel
 
 __all__ = [
     "ALIVE_STATES",
@@ -19,6 +21,7 @@ __all__ = [
     "ErrorDetail",
     "Event",
     "Job",
+    "JobPatch",
     "JobSpec",
     "JobState",
     "Me",
@@ -28,21 +31,11 @@ __all__ = [
     "QueueStatus",
     "Resources",
     "Run",
+    "Tag",
     "User",
 ]
 
 ItemT = TypeVar("ItemT")
-
-JOB_NAME = r"^[a-z0-9][a-z0-9_-]{0,63}$"
-ENVIRONMENT_NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
-#: Variables that describe the run to itself; a user's value would make programs see another job.
-RESERVED_ENVIRONMENT = ("TOOLKIT_", "EAI_", "NVIDIA_")
-
-
-class WireModel(BaseModel):
-    """Base of all wire models: camelCase in JSON, unknown keys refused."""
-
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", from_attributes=True)
 
 
 class JobState(StrEnum):
@@ -69,67 +62,6 @@ class JobState(StrEnum):
 ALIVE_STATES = frozenset({JobState.QUEUING, JobState.QUEUED, JobState.RUNNING, JobState.CANCELLING})
 
 
-class Resources(WireModel):
-    """What a run holds while it lives."""
-
-    cpu: float = Field(default=1.0, gt=0, le=4096, description="CPUs, in cores; fractions are allowed")
-    mem: float = Field(default=1.0, gt=0, le=65536, description="memory in GiB; a run that uses more is killed")
-
-
-class Port(WireModel):
-    """A port of the job's own that its job host serves."""
-
-    port: int = Field(ge=1, le=65535)
-    public: bool = False
-
-
-class JobSpec(WireModel):
-    """What a user submits."""
-
-    name: Annotated[str, StringConstraints(pattern=JOB_NAME)] | None = Field(
-        default=None, description="unique among the account's jobs that are alive; free again when the job has ended"
-    )
-    account: str | None = Field(default=None, description="id or full name of the account; default: your home account")
-    image: str = Field(default="", max_length=512, description="image reference; empty: the site's default image")
-    command: list[str] | None = Field(
-        default=None, description="replaces the image's ENTRYPOINT and CMD; without it the image's own run"
-    )
-    workdir: str = Field(default="", max_length=4096, description="folder to start in; empty: the image's own")
-    environment_vars: list[str] = Field(default_factory=list, description="items `NAME=value`")
-    resources: Resources = Field(default_factory=Resources)
-    interactive: bool = Field(default=False, description="goes before other jobs; limited in number per user")
-
-    @field_validator("command")
-    @classmethod
-    def _command_not_empty(cls, value: list[str] | None) -> list[str] | None:
-        if value is not None and (not value or not value[0]):
-            raise ValueError("the command is empty: leave it out to run the image's own")
-        for word in value or ():
-            if "\0" in word:
-                raise ValueError("a command cannot contain NUL bytes")
-        return value
-
-    @field_validator("workdir")
-    @classmethod
-    def _workdir_absolute(cls, value: str) -> str:
-        if value and (not value.startswith("/") or "\0" in value):
-            raise ValueError("workdir must be an absolute path")
-        return value
-
-    @field_validator("environment_vars")
-    @classmethod
-    def _environment_well_formed(cls, value: list[str]) -> list[str]:
-        import re
-
-        for item in value:
-            name, equals, text = item.partition("=")
-            if not equals or not re.match(ENVIRONMENT_NAME, name) or "\0" in text:
-                raise ValueError(f"an environment variable is written NAME=value; this is not: {item[:80]!r}")
-            if name.startswith(RESERVED_ENVIRONMENT):
-                raise ValueError(f"{name} is set by the toolkit and cannot be overridden")
-        return value
-
-
 class Run(WireModel):
     """One start of a job."""
 
@@ -140,8 +72,9 @@ class Run(WireModel):
     state: JobState
     state_info: str = ""
     exit_code: int | None = None
+    peak_memory: float | None = Field(default=None, description="the most memory it has used, in GiB")
     node_name: str | None = None
-    image_digest: str | None = None
+    image_digest: str | None = Field(default=None, description="what it runs, whatever the reference means later")
     ip: str | None = None
     run_time: float | None = Field(default=None, description="seconds from start to end, or to now")
     created: datetime
@@ -149,6 +82,8 @@ class Run(WireModel):
     started: datetime | None = None
     ended: datetime | None = None
     cancelled: datetime | None = None
+    deadline: datetime | None = Field(default=None, description="when the time limit ends it")
+    log_removed: datetime | None = Field(default=None, description="when the site's retention removed its log")
 
 
 class Job(WireModel):
@@ -157,6 +92,7 @@ class Job(WireModel):
     id: str
     urn: str
     name: str | None = None
+    kind: Literal["job", "server"] = Field(default="job", description="`server`: a user's own server")
     state: JobState
     state_info: str = Field(default="", description="in words: why it waits, or how it ended")
     alive: bool
@@ -169,8 +105,18 @@ class Job(WireModel):
     command: list[str] | None = None
     workdir: str = ""
     environment_vars: list[str] = Field(default_factory=list)
+    data: list[str] = Field(default_factory=list)
+    role: str | None = None
     resources: Resources
+    ports: list[Port] = Field(default_factory=list)
     interactive: bool = False
+    preemptable: bool = False
+    restartable: bool = False
+    max_run_time: int = Field(default=0, description="seconds that a run may take; 0: no limit")
+    bid: int = 0
+    tags: list[Tag] = Field(default_factory=list)
+    options: dict[str, Any] = Field(default_factory=dict)
+    retry_of: str | None = Field(default=None, description="id of the job that this one repeats")
     access_url: str = Field(description="address of the job's own web server (port 8080)")
     lab_url: str = Field(description="address of the job's JupyterLab")
     runs: list[Run]
@@ -191,7 +137,7 @@ class User(WireModel):
 class NewUser(WireModel):
     """A user to create; the password goes to the argon2id hash and nowhere else."""
 
-    name: Annotated[str, StringConstraints(pattern=JOB_NAME)]
+    name: JobName
     password: str = Field(min_length=8, max_length=1024, repr=False)
     admin: bool = False
 

@@ -2,7 +2,7 @@
 
 ``$XDG_CONFIG_HOME/toolkit/config.json`` (default ``~/.config/toolkit/config.json``), for its owner only::
 
-    {"profiles": {"default": {"url": "http://127.0.0.1:8000", "token": "…"}}}
+    {"profiles": {"default": {"url": "http://127.0.0.1:8000", "token": "…", "madeHere": true}}}
 
 =====================  ===================================================================
 ``TOOLKIT_PROFILE``    which profile; default ``default``
@@ -28,6 +28,7 @@ __all__ = [
     "config_path",
     "find_profile",
     "profile_name",
+    "profile_names",
     "remove_profile",
     "save_profile",
 ]
@@ -36,11 +37,15 @@ DEFAULT_URL = "http://127.0.0.1:8000"
 
 
 class Profile(NamedTuple):
-    """A site and a token for it; an empty token means: not signed in."""
+    """A site and a token for it; an empty token means: not signed in.
+
+    `made_here`: `toolkit login` made the token for itself, so that nothing else uses it.
+    """
 
     name: str
     url: str
     token: str
+    made_here: bool = False
 
 
 def config_path() -> Path:
@@ -79,7 +84,8 @@ def save_profile(profile: Profile) -> Path:
         InvalidRequest: the file or its folder cannot be read or written.
     """
     config = _read()
-    _profiles(config)[profile.name] = {"url": checked_url(profile.url), "token": profile.token}
+    stored: dict[str, Any] = {"url": checked_url(profile.url), "token": profile.token}
+    _profiles(config)[profile.name] = stored | ({"madeHere": True} if profile.made_here else {})
     return _write(config)
 
 
@@ -90,7 +96,8 @@ def remove_profile(name: str) -> Profile | None:
     if stored is None:
         return None
     _write(config)
-    return Profile(name, str(stored.get("url", "")), str(stored.get("token", "")))
+    made_here = stored.get("madeHere") is True
+    return Profile(name, str(stored.get("url", "")), str(stored.get("token", "")), made_here)
 
 
 def checked_url(url: str) -> str:
@@ -110,6 +117,11 @@ def checked_url(url: str) -> str:
             "give it as http://HOST:PORT or https://HOST, in TOOLKIT_URL or by `toolkit login --url`",
         )
     return url.rstrip("/")
+
+
+def profile_names() -> list[str]:
+    """The names of the stored profiles."""
+    return sorted(_profiles(_read()))
 
 
 def _profiles(config: dict[str, Any]) -> dict[str, Any]:

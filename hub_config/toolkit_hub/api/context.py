@@ -25,7 +25,9 @@ from toolkit_hub.configure import Toolkit
 from toolkit_hub.domain.access import Actor, actor_by_name
 from toolkit_hub.domain.launch import Places
 from toolkit_hub.domain.site import Site
+from toolkit_hub.garbage import Collector
 from toolkit_hub.store import Store
+from toolkit_spawner.docker_api import Engine
 
 __all__ = ["Context", "ServiceHandler"]
 
@@ -41,6 +43,8 @@ class Context:
     places: Places
     store: Store
     hub_auth: HubOAuth
+    engine: Engine
+    collector: Collector
     internal_token: str
     #: Called after a change that may concern the queue.
     wake_queue: Callable[[], None]
@@ -92,6 +96,12 @@ class ServiceHandler(HubOAuthenticated, RequestHandler):
         if actor is None:
             raise NotSignedIn("nobody is signed in with this request", "sign in, or send a token that is still valid")
         return actor
+
+    async def identify_again(self) -> Actor:
+        """Who the caller is now, for answers that last: raises `NotSignedIn` when the token or log-in has ended."""
+        self._cached_hub_user = None
+        del self._cached_hub_user  # HubAuth asks once a request and keeps the answer here
+        return await self.require_actor()
 
     def get_current_user(self) -> None:
         """Never asked: identities are looked up without blocking, by `identify`."""

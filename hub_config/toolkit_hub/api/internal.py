@@ -12,7 +12,7 @@ from tornado.web import RequestHandler
 from toolkit_client.errors import InternalError, NotSignedIn, ToolkitError
 from toolkit_hub.api.context import Context, log
 from toolkit_hub.api.routing import parse_body
-from toolkit_hub.domain import launch, runs
+from toolkit_hub.domain import launch, retention, runs
 
 __all__ = ["InternalHandler"]
 
@@ -40,8 +40,13 @@ class _Progress(_Server):
     info: str
 
 
+class _Pulled(_Server):
+    reference: str
+    image_id: str
+
+
 class InternalHandler(RequestHandler):
-    """``POST /internal/{launch,started,failed,progress,wanted}`` with the site's internal token."""
+    """``POST /internal/{launch,started,failed,progress,pulled,wanted}`` with the site's internal token."""
 
     def initialize(self, context: Context) -> None:
         self.context = context
@@ -77,6 +82,10 @@ class InternalHandler(RequestHandler):
     async def _progress(self, raw: bytes) -> None:
         body = parse_body(_Progress, raw)
         await self.context.store.write(launch.record_progress, body.server, body.info)
+
+    async def _pulled(self, raw: bytes) -> None:
+        body = parse_body(_Pulled, raw)
+        await self.context.store.write(retention.record_pull, body.reference, body.image_id)
 
     async def _wanted(self, raw: bytes) -> dict[str, bool]:
         body = parse_body(_Server, raw)

@@ -2,50 +2,72 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
+from typing import Any
 
 from toolkit_client.errors import InvalidRequest
-from toolkit_client.models import ALIVE_STATES, Job, JobSpec, JobState, Page
-from toolkit_hub.api.event_stream import stream_job_events
-from toolkit_hub.api.log_stream import stream_job_log
+from toolkit_client.models import ALIVE_STATES, Job, JobPatch, JobSpec, JobState, Page
+from toolkit_hub.api.event_stream import stream_events, stream_job_events
+from toolkit_hub.api.images import image_digest
+from toolkit_hub.api.log_stream import LOG_PARAMETERS, stream_job_log
 from toolkit_hub.api.routing import Call, Parameter, Route
-from toolkit_hub.domain import jobs
+from toolkit_hub.domain import job_list, jobs
 
 __all__ = ["ROUTES"]
 
 
 async def submit(call: Call) -> Job:
-    spec = call.body(JobSpec)
-    context = call.context
-    job, new = await context.store.write(jobs.submit_job, context.site, call.actor, spec, call.idempotency_key())
-    if new:
-        context.wake_queue()
-    else:
-        call.status = 200
-    return job
+    spec, key, context = call.body(JobSpec), call.idempotency_key(), call.context
+    digest = await image_digest(context, spec.image or context.site.default_image)
+    made = await context.store.write(jobs.submit_job, context.site, call.actor, spec, key, digest)
+    return _answer(call, *made)
+
+
+async def retry(call: Call) -> Job:
+    reference, key, context = call.path_arguments["job"], call.idempotency_key(), call.context
+    image = await context.store.read(jobs.image_of, call.actor, reference)
+    digest = await image_digest(context, image) if image else None
+    made = await context.store.write(jobs.retry_job, context.site, call.actor, reference, key, digest)
+    return _answer(call, *made)
 
 
 async def own_server(call: Call) -> Job:
-    context = call.context
-    job, new = await context.store.write(jobs.own_server, context.site, call.actor)
+    key, context = call.idempotency_key(), call.context
+    digest = await image_digest(context, context.site.default_image)
+    made = await context.store.write(jobs.own_server, context.site, call.actor, key, digest)
+    return _answer(call, *made)
+
+
+def _answer(call: Call, job: Job, new: bool) -> Job:
+    """201 for what was made now, 200 for what was there."""
     if new:
-        context.wake_queue()
+        call.context.wake_queue()
     else:
         call.status = 200
     return job
 
 
-async def list_(call: Call) -> Page[Job]:
-    wanted = jobs.JobFilter(
+async def change(call: Call) -> Job:
+    context = call.context
+    job = await context.store.write(
+        jobs.change_job, context.site, call.actor, call.path_arguments["job"], call.body(JobPatch)
+    )
+    context.wake_queue()  # another bid is another order
+    return job
+
+
+async def list_(call: Call) -> dict[str, Any]:
+    wanted = job_list.JobFilter(
         mine=call.flag("mine"),
         account=call.query("account"),
         name=call.query("name"),
+        tag=call.query("tag"),
         states=_states(call.query("state")),
         created_since=_time(call.query("since")),
         limit=call.number("limit", 100, 1, 1000) or 100,
         cursor=call.query("cursor"),
     )
-    return await call.context.store.read(jobs.list_jobs, call.context.site, call.actor, wanted)
+    return await call.context.store.read(job_list.list_jobs, call.context.site, call.actor, wanted)
 
 
 async def get(call: Call) -> Job:
@@ -80,15 +102,10 @@ def _time(text: str | None) -> datetime | None:
     if text is None:
         return None
     try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
+        return datetime.fromisoformat(text).astimezone(UTC)
+    except (ValueError, OverflowError):
         raise InvalidRequest(f"since is a time as 2026-01-31T12:00:00Z, not {text[:40]!r}", "") from None
-    return moment.astimezone()
 
-
-_TAIL = Parameter("tail", "only the last N lines of what is there", {"type": "integer", "minimum": 0})
-_OFFSET = Parameter("offset", "start at this byte of the log", {"type": "integer", "minimum": 0})
-_FOLLOW = Parameter("follow", "go on until the job has ended", {"type": "boolean"})
 
 ROUTES = [
     Route("POST", "/jobs", "Submit a job", "job:new", submit, JobSpec, Job, 201, idempotent_key=True),
@@ -103,6 +120,7 @@ ROUTES = [
             Parameter("mine", "only jobs that you submitted", {"type": "boolean"}),
             Parameter("account", "id or full name of an account"),
             Parameter("name", "the job's name"),
+            Parameter("tag", "only jobs with this tag: `key`, or `key=value`"),
             Parameter("state", "`alive`, `all`, or states separated by commas"),
             Parameter("since", "only jobs created at or after this time", {"type": "string", "format": "date-time"}),
             Parameter("limit", "items on a page", {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100}),
@@ -110,14 +128,28 @@ ROUTES = [
         ),
     ),
     Route("GET", "/jobs/{job}", "One job, by id, full name, or name in your home account", "job:get", get, answer=Job),
+    Route(
+        "PATCH", "/jobs/{job}", "Change a living job's name, tags, bid or time limit", "job:set", change, JobPatch, Job
+    ),
     Route("DELETE", "/jobs/{job}", "Kill a job", "job:set", kill, answer=Job),
+    Route(
+        "POST",
+        "/jobs/{job}/retry",
+        "Submit an ended job's spec again, as a new job",
+        "job:new",
+        retry,
+        None,
+        Job,
+        201,
+        idempotent_key=True,
+    ),
     Route(
         "GET",
         "/jobs/{job}/logs",
-        "The output of the newest run, as raw bytes",
+        "The output of a run, as raw bytes",
         "job:get",
         stream_job_log,
-        parameters=(_FOLLOW, _TAIL, _OFFSET),
+        parameters=LOG_PARAMETERS,
         media_type="application/octet-stream",
     ),
     Route(
@@ -129,6 +161,26 @@ ROUTES = [
         media_type="text/event-stream",
     ),
     Route(
-        "POST", "/servers", "Your own server: the one that lives, or a new one", "job:new", own_server, None, Job, 201
+        "GET",
+        "/events",
+        "What happens to everything that you may see, as server-sent events, from now or from `Last-Event-ID` on",
+        "organization:get",
+        stream_events,
+        parameters=(
+            Parameter("job", "only of this job"),
+            Parameter("account", "only of this account and its jobs: id or full name"),
+        ),
+        media_type="text/event-stream",
+    ),
+    Route(
+        "POST",
+        "/servers",
+        "Your own server: the one that lives, or a new one",
+        "job:new",
+        own_server,
+        None,
+        Job,
+        201,
+        idempotent_key=True,
     ),
 ]

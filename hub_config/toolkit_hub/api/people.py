@@ -18,7 +18,12 @@ async def list_users(call: Call) -> Page[User]:
 
 
 async def new_user(call: Call) -> User:
-    return await call.context.store.write(users.create_user, call.actor, call.body(NewUser))
+    user, new = await call.context.store.write(
+        users.create_user, call.actor, call.body(NewUser), call.idempotency_key()
+    )
+    if not new:
+        call.status = 200
+    return user
 
 
 async def queue(call: Call) -> QueueStatus:
@@ -28,6 +33,16 @@ async def queue(call: Call) -> QueueStatus:
 ROUTES = [
     Route("GET", "/me", "Who you are", "user:get", me, answer=Me),
     Route("GET", "/users", "The users of your organization", "organization:get", list_users, answer=Page[User]),
-    Route("POST", "/users", "Create a user with a local password", "user:new", new_user, NewUser, User, 201),
+    Route(
+        "POST",
+        "/users",
+        "Create a user with a local password",
+        "user:new",
+        new_user,
+        NewUser,
+        User,
+        201,
+        idempotent_key=True,
+    ),
     Route("GET", "/queue", "How much there is, what is held, who waits", "organization:get", queue, answer=QueueStatus),
 ]

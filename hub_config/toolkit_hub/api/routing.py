@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import to_json
 from tornado.web import HTTPError
 
 from toolkit_client.errors import InvalidRequest, ToolkitError
+from toolkit_client.wire import describe_problems
 from toolkit_hub.api.context import Context, ServiceHandler
 from toolkit_hub.domain.access import Actor
 
@@ -101,14 +103,8 @@ def parse_body(model: type[BodyT], raw: bytes) -> BodyT:
     try:
         return model.model_validate_json(raw or b"{}")
     except ValidationError as error:
-        problems = "; ".join(_problem(item) for item in error.errors(include_url=False)[:5])
+        problems = describe_problems(model, error)
         raise InvalidRequest(f"the request is not valid: {problems}", "see /services/toolkit/api/") from None
-
-
-def _problem(item: Any) -> str:
-    place = ".".join(str(part) for part in item["loc"])
-    text = str(item["msg"]).removeprefix("Value error, ")
-    return f"{place}: {text}" if place else text
 
 
 class ApiHandler(ServiceHandler):
@@ -134,12 +130,9 @@ class ApiHandler(ServiceHandler):
         if isinstance(answer, BaseModel):
             self.finish(answer.model_dump_json(by_alias=True))
         elif answer is not None:
-            self.finish(answer)
+            self.finish(to_json(answer))
 
-    get = post = put = patch = delete = _dispatch
-
-    def check_xsrf_cookie(self) -> None:
-        """Checked while the caller is identified: a cookie counts only with its XSRF token, a bearer token needs none."""
+    get = head = post = put = patch = delete = options = _dispatch
 
     def as_toolkit_error(self, error: BaseException | None) -> ToolkitError:
         if isinstance(error, HTTPError) and error.status_code == 405:

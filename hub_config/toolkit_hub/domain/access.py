@@ -12,7 +12,7 @@ from toolkit_hub.policy.actions import ACTIONS
 from toolkit_hub.policy.decision import Resource, Subject, decide
 from toolkit_hub.store.tables import Account, Job, User
 
-__all__ = ["Actor", "actor_by_id", "actor_by_name", "allowed", "authorise"]
+__all__ = ["Actor", "actor_by_id", "actor_by_name", "allowed", "authorise", "no_such"]
 
 
 @dataclass(frozen=True)
@@ -76,9 +76,12 @@ def authorise(session: Session, actor: Actor, action: str, urn: str) -> None:
             f"{actor.full_name} may not do {action} on {urn} ({declared.opens})",
             "ask the owner of the resource or an administrator",
         )
-    raise NotFound(
-        f"no such {visible.partition(':')[0]}", "check the id or the full name; you may also lack the right to see it"
-    )
+    raise no_such(visible.partition(":")[0])
+
+
+def no_such(kind: str) -> NotFound:
+    """The same words for what is not there and for what the caller may not see: they must not tell which."""
+    return NotFound(f"no such {kind}", "check the id or the full name; you may also lack the right to see it")
 
 
 def _resource(session: Session, urn: str) -> Resource:

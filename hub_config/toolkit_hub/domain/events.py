@@ -9,9 +9,10 @@ from sqlalchemy.orm import Session
 
 from toolkit_client.models import Event as WireEvent
 from toolkit_hub import clock
+from toolkit_hub.domain.access import Actor, allowed
 from toolkit_hub.store.tables import Event
 
-__all__ = ["SYSTEM", "last_seq", "record", "since"]
+__all__ = ["SYSTEM", "last_seq", "record", "since", "visible_since"]
 
 #: Name of the actor when the toolkit itself acts.
 SYSTEM = "toolkit"
@@ -42,3 +43,31 @@ def since(session: Session, seq: int, urn: str, limit: int = 100) -> list[WireEv
     """The events of one resource after number `seq`, oldest first."""
     query = select(Event).where(Event.seq > seq, Event.urn == urn).order_by(Event.seq).limit(limit)
     return [WireEvent.model_validate(event) for event in session.scalars(query)]
+
+
+def visible_since(
+    session: Session, actor: Actor, seq: int, prefix: str, limit: int = 200
+) -> tuple[list[WireEvent], int, bool]:
+    """Events of `prefix` and whatever lies below it after number `seq`, each decided by the rights of now; oldest first.
+
+    Also returns the number that has been looked at, and whether there is more.
+    """
+    query = (
+        select(Event)
+        .where(Event.seq > seq, (Event.urn == prefix) | Event.urn.startswith(f"{prefix}:", autoescape=True))
+        .order_by(Event.seq)
+        .limit(limit)
+    )
+    found = list(session.scalars(query))
+    decided: dict[str, bool] = {}
+    for event in found:
+        if event.urn not in decided:
+            decided[event.urn] = allowed(session, actor, _get_action(event.urn), event.urn)
+    visible = [WireEvent.model_validate(event) for event in found if decided[event.urn]]
+    return visible, found[-1].seq if found else seq, len(found) == limit
+
+
+def _get_action(urn: str) -> str:
+    """What one must be allowed to, to hear of a resource: `ORG:account:ID:job:ID` → `job:get`."""
+    parts = urn.split(":")
+    return f"{parts[-2]}:get" if len(parts) > 1 else "organization:get"

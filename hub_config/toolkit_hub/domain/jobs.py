@@ -1,64 +1,112 @@
-"""Jobs, as users ask for them: submit, look, list, kill."""
+"""Jobs, as users ask for them: submit, look, change, kill, do again."""
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from toolkit_client.errors import Conflict, InvalidRequest, NotFound
-from toolkit_client.models import ALIVE_STATES, JobSpec, JobState, Page, Resources
+from toolkit_client.errors import Conflict, NotFound
 from toolkit_client.models import Job as WireJob
+from toolkit_client.models import JobPatch, JobSpec, JobState, Resources
 from toolkit_hub import clock
-from toolkit_hub.domain import events, runs
-from toolkit_hub.domain.access import Actor, authorise
+from toolkit_hub.domain import events, idempotency, runs, time_limits
+from toolkit_hub.domain.access import Actor, authorise, no_such
+from toolkit_hub.domain.accounts import account_for
 from toolkit_hub.domain.job_view import job_to_wire
 from toolkit_hub.domain.site import Site
-from toolkit_hub.queue.plan import Amount, impossible
-from toolkit_hub.store.tables import Account, IdempotencyKey, Job, User, new_id
+from toolkit_hub.domain.submission import ALIVE, check_interactive_limit, check_name, check_possible, name_holder
+from toolkit_hub.store.tables import Account, Job, User, new_id
 
-__all__ = ["JobFilter", "find_job", "get_job", "kill_job", "list_jobs", "living_server", "own_server", "submit_job"]
+__all__ = [
+    "change_job",
+    "find_job",
+    "get_job",
+    "image_of",
+    "kill_job",
+    "living_server",
+    "own_server",
+    "retry_job",
+    "submit_job",
+]
 
-ALIVE = tuple(state.value for state in ALIVE_STATES)
+
+@dataclass(frozen=True)
+class _Origin:
+    """Where a new job comes from."""
+
+    kind: str = "job"
+    image_digest: str | None = None
+    retry_of: str | None = None
 
 
 def submit_job(
-    session: Session, site: Site, actor: Actor, spec: JobSpec, idempotency_key: str | None = None
+    session: Session,
+    site: Site,
+    actor: Actor,
+    spec: JobSpec,
+    idempotency_key: str | None = None,
+    image_digest: str | None = None,
 ) -> tuple[WireJob, bool]:
     """Put a job in the queue. Returns it, and whether it is new: the same key again gives the same job.
+
+    `image_digest` is what the image's reference means on this machine now, if that is known.
 
     Raises `InvalidRequest` for what can never run here, `Conflict` for a name that is in use, a key that was used for another
     request, or too many interactive jobs.
     """
-    request_hash = hashlib.sha256(spec.model_dump_json().encode()).hexdigest()
-    known = _replay(session, actor, idempotency_key, request_hash)
+    request = f"POST /jobs {spec.model_dump_json()}"
+    known = _made_before(session, actor, idempotency_key, request)
     if known is not None:
         return job_to_wire(known, site), False
-    account = _account_for(session, actor, spec.account)
+    account = account_for(session, actor, spec.account)
     authorise(session, actor, "job:new", account.urn)
-    _check_possible(spec, site)
-    _check_name_free(session, account, spec.name)
-    if spec.interactive:
-        _check_interactive_limit(session, site, actor)
-    job = _insert(session, site, actor, account, spec, kind="job")
-    if idempotency_key:
-        session.add(
-            IdempotencyKey(
-                user_id=actor.user_id,
-                key=idempotency_key,
-                request_hash=request_hash,
-                resource_id=job.id,
-                created=clock.now(),
-            )
-        )
+    job = _new_job(session, site, actor, account, spec, _Origin(image_digest=image_digest))
+    idempotency.remember(session, actor, idempotency_key, request, job.id)
     return job_to_wire(job, site), True
 
 
-def own_server(session: Session, site: Site, actor: Actor) -> tuple[WireJob, bool]:
+def retry_job(
+    session: Session,
+    site: Site,
+    actor: Actor,
+    reference: str,
+    idempotency_key: str | None = None,
+    image_digest: str | None = None,
+) -> tuple[WireJob, bool]:
+    """A new job with the spec of one that has ended, in the same account; its image's reference is read anew.
+
+    Raises `Conflict` for a job that has not ended and for a user's own server, and what `submit_job` raises.
+    """
+    old = find_job(session, actor, reference)
+    authorise(session, actor, "job:get", old.urn)
+    request = f"POST /jobs/{old.id}/retry"
+    known = _made_before(session, actor, idempotency_key, request)
+    if known is not None:
+        return job_to_wire(known, site), False
+    authorise(session, actor, "job:new", old.account.urn)
+    if old.kind == "server":
+        raise Conflict("a user's own server is not retried", "start your server from the home page")
+    if JobState(old.state).alive:
+        raise Conflict(f"job {old.id} is {old.state}: only a job that has ended is retried", "wait, or kill it first")
+    spec = JobSpec.model_validate(old.spec)
+    spec = spec.model_copy(
+        update={"name": old.name, "tags": [*JobSpec.model_validate({"tags": old.tags or []}).tags], "bid": old.bid}
+    )
+    origin = _Origin(image_digest=image_digest, retry_of=old.id)
+    job = _new_job(session, site, actor, old.account, spec, origin)
+    idempotency.remember(session, actor, idempotency_key, request, job.id)
+    return job_to_wire(job, site), True
+
+
+def own_server(
+    session: Session, site: Site, actor: Actor, idempotency_key: str | None = None, image_digest: str | None = None
+) -> tuple[WireJob, bool]:
     """The caller's own server: the living one, or a new one in the queue; and whether it is new."""
+    known = _made_before(session, actor, idempotency_key, "POST /servers")
+    if known is not None:
+        return job_to_wire(known, site), False
     living = living_server(session, site, actor)
     if living is not None:
         if living.state == JobState.CANCELLING:
@@ -67,9 +115,9 @@ def own_server(session: Session, site: Site, actor: Actor) -> tuple[WireJob, boo
     account = session.get_one(Account, actor.home_account_id)
     authorise(session, actor, "job:new", account.urn)
     spec = JobSpec(interactive=True, resources=Resources(cpu=site.server_asks.cpu, mem=site.server_asks.mem))
-    _check_possible(spec, site)
-    _check_interactive_limit(session, site, actor)
-    return job_to_wire(_insert(session, site, actor, account, spec, kind="server"), site), True
+    job = _new_job(session, site, actor, account, spec, _Origin("server", image_digest))
+    idempotency.remember(session, actor, idempotency_key, "POST /servers", job.id)
+    return job_to_wire(job, site), True
 
 
 def living_server(session: Session, site: Site, actor: Actor) -> WireJob | None:
@@ -82,57 +130,27 @@ def living_server(session: Session, site: Site, actor: Actor) -> WireJob | None:
     return job_to_wire(job, site)
 
 
-def _replay(session: Session, actor: Actor, key: str | None, request_hash: str) -> Job | None:
-    if not key:
+def _made_before(session: Session, actor: Actor, key: str | None, request: str) -> Job | None:
+    job_id = idempotency.replayed(session, actor, key, request)
+    if job_id is None:
         return None
-    used = session.get(IdempotencyKey, (actor.user_id, key))
-    if used is None:
-        return None
-    if used.request_hash != request_hash:
-        raise Conflict("this Idempotency-Key was used for another request", "send a new key with a new request")
-    return session.get_one(Job, used.resource_id)
+    job = session.get(Job, job_id)
+    if job is None:
+        raise Conflict("the job that this Idempotency-Key made has been removed", "send a new key for a new job")
+    return job
 
 
-def _account_for(session: Session, actor: Actor, reference: str | None) -> Account:
-    if reference is None:
-        return session.get_one(Account, actor.home_account_id)
-    name = reference if "." in reference else f"{actor.organization_name}.{reference}"
-    account = session.scalar(select(Account).where((Account.id == reference) | (Account.full_name == name)))
-    if account is None:
-        raise NotFound(f"no such account: {reference}", "give its id or its full name, as `acme.joe`")
-    return account
-
-
-def _check_possible(spec: JobSpec, site: Site) -> None:
-    why = impossible(Amount(spec.resources.cpu, spec.resources.mem), site.total)
-    if why:
-        raise InvalidRequest(f"this job can never start here: {why}", "ask for less with --cpu and --mem")
-
-
-def _check_name_free(session: Session, account: Account, name: str | None) -> None:
-    if name is None:
-        return
-    query = select(Job.id).where(Job.account_id == account.id, Job.name == name, Job.state.in_(ALIVE))
-    holder = session.scalar(query)
-    if holder is not None:
-        raise Conflict(
-            f"the name {name} is in use in {account.full_name} by job {holder}",
-            "choose another name, or kill that job; the name is free when it has ended",
-        )
-
-
-def _check_interactive_limit(session: Session, site: Site, actor: Actor) -> None:
-    query = select(func.count()).where(Job.creator_id == actor.user_id, Job.interactive, Job.state.in_(ALIVE))
-    alive = session.scalar(query) or 0
-    if alive >= site.interactive_limit:
-        raise Conflict(
-            f"you have {alive} interactive jobs, and the site allows {site.interactive_limit}",
-            "kill one of them, or submit without --interactive",
-        )
-
-
-def _insert(session: Session, site: Site, actor: Actor, account: Account, spec: JobSpec, kind: str) -> Job:
+def _new_job(session: Session, site: Site, actor: Actor, account: Account, spec: JobSpec, origin: _Origin) -> Job:
+    """Check and store it, with its first run."""
+    check_possible(spec, site)
+    if spec.enforce_name and spec.name is not None:
+        _take_name(session, actor, account, spec.name)
+    check_name(session, account, spec.name)
+    if spec.interactive:
+        check_interactive_limit(session, site, actor)
     image = spec.image or site.default_image
+    # A retry repeats what ran; it takes no name from anybody.
+    kept = spec.model_copy(update={"image": image, "enforce_name": False})
     job = Job(
         id=new_id(),
         account_id=account.id,
@@ -143,26 +161,40 @@ def _insert(session: Session, site: Site, actor: Actor, account: Account, spec: 
         state=JobState.QUEUING,
         state_info="waiting for its turn",
         target="run",
-        kind=kind,
+        kind=origin.kind,
         interactive=spec.interactive,
+        preemptable=spec.preemptable,
+        restartable=spec.restartable,
+        bid=spec.bid,
+        max_run_time=time_limits.default_limit(spec, site),
+        tags=[tag.model_dump(mode="json") for tag in spec.tags],
         cpu=spec.resources.cpu,
         mem=spec.resources.mem,
         image=image,
-        spec=spec.model_copy(update={"image": image}).model_dump(by_alias=True, mode="json"),
+        image_digest=origin.image_digest,
+        retry_of=origin.retry_of,
+        spec=kept.model_dump(by_alias=True, mode="json"),
         created=clock.now(),
     )
-    job.seq = events.record(
-        session,
-        "job.submitted",
-        job.urn,
-        actor=actor.full_name,
-        request_id=actor.request_id,
-        data={"name": spec.name, "image": image, "kind": kind},
-    )
+    told = {"name": spec.name, "image": image, "kind": origin.kind, "retryOf": origin.retry_of}
+    job.seq = _tell(session, actor, "job.submitted", job, **told)
     session.add(job)
     runs.append_run(session, job, owner=actor.name)
     session.flush()
     return job
+
+
+def _take_name(session: Session, actor: Actor, account: Account, name: str) -> None:
+    """Free a name for a new job: the living job that has it goes on without one."""
+    holder = name_holder(session, account, name)
+    if holder is not None:
+        authorise(session, actor, "job:set", holder.urn)
+        holder.name = None
+        _tell(session, actor, "job.changed", holder, name=None)
+
+
+def _tell(session: Session, actor: Actor, type_: str, job: Job, **data: object) -> int:
+    return events.record(session, type_, job.urn, actor=actor.full_name, request_id=actor.request_id, data=dict(data))
 
 
 # --- looking ----------------------------------------------------------------------------------------------------------
@@ -173,13 +205,15 @@ def find_job(session: Session, actor: Actor, reference: str) -> Job:
 
     Of jobs with the same name the newest. Raises `NotFound`. Asks no rights: the caller does, for its own action.
     """
+    if not reference.isprintable():  # databases refuse some of the other characters
+        raise no_such("job")
     job = session.get(Job, reference)
     if job is None:
         account_name, _, name = reference.rpartition(".")
         where = Account.full_name == account_name if account_name else Account.id == actor.home_account_id
         job = session.scalar(select(Job).join(Account).where(where, Job.name == name).order_by(Job.seq.desc()).limit(1))
     if job is None:
-        raise NotFound(f"no such job: {reference}", "`toolkit job ls --state all` lists your jobs")
+        raise no_such("job")
     return job
 
 
@@ -190,61 +224,42 @@ def get_job(session: Session, site: Site, actor: Actor, reference: str) -> WireJ
     return job_to_wire(job, site)
 
 
-@dataclass(frozen=True)
-class JobFilter:
-    """What a list of jobs is narrowed to."""
-
-    mine: bool = False
-    account: str | None = None
-    name: str | None = None
-    states: frozenset[str] = field(default_factory=frozenset)
-    created_since: datetime | None = None
-    limit: int = 100
-    cursor: str | None = None
-
-
-def list_jobs(session: Session, site: Site, actor: Actor, wanted: JobFilter) -> Page[WireJob]:
-    """The jobs that the actor may see, newest first. Computed from the rights, not filtered afterwards."""
-    query = _visible_jobs(actor)
-    if wanted.mine:
-        query = query.where(Job.creator_id == actor.user_id)
-    if wanted.account:
-        query = query.where(Job.account_id == _account_for(session, actor, wanted.account).id)
-    if wanted.name:
-        query = query.where(Job.name == wanted.name)
-    if wanted.states:
-        query = query.where(Job.state.in_(sorted(wanted.states)))
-    if wanted.created_since:
-        query = query.where(Job.created >= wanted.created_since)
-    if wanted.cursor:
-        query = query.where(Job.seq < _seq_of(wanted.cursor))
-    found = list(session.scalars(query.order_by(Job.seq.desc()).limit(wanted.limit + 1)).unique())
-    shown = found[: wanted.limit]
-    return Page(
-        items=[job_to_wire(job, site) for job in shown],
-        next=str(shown[-1].seq) if len(found) > wanted.limit else None,
-    )
-
-
-def _visible_jobs(actor: Actor) -> Select[Job]:
-    """The rule of `policy.decision` for job:get, as a query."""
-    query = select(Job).join(Account, Account.id == Job.account_id)
-    if actor.admin:
-        return query.where(Account.organization_id == actor.organization_id)
-    tree = select(Account.id).where(Account.id == actor.home_account_id).cte("owned", recursive=True)
-    child = select(Account.id).join(tree, Account.parent_id == tree.c.id)
-    owned = tree.union(child)
-    return query.where((Job.creator_id == actor.user_id) | Job.account_id.in_(select(owned.c.id)))
-
-
-def _seq_of(cursor: str) -> int:
+def image_of(session: Session, actor: Actor, reference: str) -> str | None:
+    """The image reference of a job that the actor may see; None when there is none."""
     try:
-        return int(cursor)
-    except ValueError:
-        raise InvalidRequest("that is no cursor of this list", "use the `next` of the page before") from None
+        job = find_job(session, actor, reference)
+        authorise(session, actor, "job:get", job.urn)
+    except NotFound:
+        return None
+    return job.image
 
 
-# --- ending -----------------------------------------------------------------------------------------------------------
+# --- changing and ending ----------------------------------------------------------------------------------------------
+
+
+def change_job(session: Session, site: Site, actor: Actor, reference: str, patch: JobPatch) -> WireJob:
+    """Give a living job another name, tags, bid or time limit. Raises `Conflict` for one that has ended or a name in use."""
+    job = find_job(session, actor, reference)
+    authorise(session, actor, "job:set", job.urn)
+    wanted = patch.model_fields_set
+    if not JobState(job.state).alive:
+        raise Conflict(
+            f"job {job.id} has ended already ({job.state}) and is not changed any more",
+            "`toolkit job retry` makes a new job of it",
+        )
+    if "name" in wanted and patch.name != job.name:
+        check_name(session, job.account, patch.name, but=job)
+        job.name = patch.name
+    if "tags" in wanted:
+        job.tags = [tag.model_dump(mode="json") for tag in patch.tags]
+    if "bid" in wanted:
+        job.bid = patch.bid
+    if "max_run_time" in wanted:
+        job.max_run_time = patch.max_run_time
+        time_limits.change_limit(job.runs[-1], patch.max_run_time)
+    if wanted:
+        _tell(session, actor, "job.changed", job, **patch.model_dump(mode="json", by_alias=True, exclude_unset=True))
+    return job_to_wire(job, site)
 
 
 def kill_job(session: Session, site: Site, actor: Actor, reference: str) -> WireJob:
@@ -256,8 +271,8 @@ def kill_job(session: Session, site: Site, actor: Actor, reference: str) -> Wire
     authorise(session, actor, "job:set", job.urn)
     if not JobState(job.state).alive:
         raise Conflict(f"job {job.id} has ended already ({job.state})", "there is nothing to kill")
-    if job.target != "cancel":
+    if job.target == "run":
         job.target = "cancel"
-        events.record(session, "job.kill", job.urn, actor=actor.full_name, request_id=actor.request_id)
+        _tell(session, actor, "job.kill", job)
         runs.begin_cancel(session, job, by=actor.full_name)
     return job_to_wire(job, site)

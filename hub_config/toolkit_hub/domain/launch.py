@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,10 +11,11 @@ from sqlalchemy.orm import Session
 from toolkit_client.errors import Conflict
 from toolkit_client.models import JobSpec, JobState
 from toolkit_hub.domain import runs
+from toolkit_hub.domain.images import may_pull
 from toolkit_hub.domain.job_view import lab_path
 from toolkit_hub.domain.site import Site
 from toolkit_hub.store.tables import Job, Run
-from toolkit_spawner.launch import LaunchSpec
+from toolkit_spawner.launch import JobNetwork, LaunchSpec
 
 __all__ = ["Places", "launch_spec", "record_failure", "record_progress", "wanted"]
 
@@ -26,8 +28,10 @@ class Places:
     runs_dir: Path
     data_root: Path
     runtime_dir: Path
-    network: str
+    accounts_dir: Path
+    network: JobNetwork
     pull_images: bool
+    log_quota: int
 
 
 def launch_spec(session: Session, site: Site, places: Places, owner: str, server: str) -> LaunchSpec:
@@ -38,7 +42,7 @@ def launch_spec(session: Session, site: Site, places: Places, owner: str, server
             f"there is no run {server} of {owner}: servers are started by submitting a job",
             f"use `toolkit job submit`, or “Start my server” at {site.public_url}/services/toolkit/",
         )
-    if run.job.target == "cancel" or run.state not in (JobState.QUEUED, JobState.RUNNING):
+    if run.job.target != "run" or run.state not in (JobState.QUEUED, JobState.RUNNING):
         raise Conflict(
             f"the run {server} is {run.state} and not to be started", f"its page is {site.job_page(run.job_id)}"
         )
@@ -56,20 +60,24 @@ def _spec_of(run: Run, site: Site, places: Places) -> LaunchSpec:
         owner=run.owner,
         job_id=job.id,
         instance=places.instance,
-        image=job.image,
-        pull=places.pull_images,
+        started=run.state == JobState.RUNNING,
+        image=job.image_digest or job.image,
+        image_name=job.image,
+        pull=places.pull_images and job.image_digest is None and may_pull(site, job.image),
         command=[] if own_server else spec.command,
         workdir=spec.workdir,
         environment=environment_of(job, run, spec),
-        cpu=job.cpu,
+        cpu=min(job.cpu, os.cpu_count() or job.cpu),  # the engine refuses to give one container more than there is
         mem=job.mem,
         stop_grace=site.stop_grace,
+        log_quota=places.log_quota,
         prewarm=own_server,
         base_url=lab_path(run),
         secret=run.secret,
         run_dir=str(places.runs_dir / run.id),
         runtime_dir=str(places.runtime_dir),
         home_dir=str(home),
+        accounts_dir=str(places.accounts_dir),
         network=places.network,
     )
 
@@ -94,7 +102,7 @@ def wanted(session: Session, server: str) -> bool:
     run = runs.by_server_name(session, server)
     if run is None:
         return False
-    return run.job.target != "cancel" and JobState(run.state).alive
+    return run.job.target == "run" and JobState(run.state).alive
 
 
 def record_failure(session: Session, server: str, reason: str) -> None:

@@ -5,7 +5,9 @@
     QUEUING ──admit──► QUEUED ──started──► RUNNING ──ended──► SUCCEEDED | FAILED | INTERRUPTED
        │                  │                   │
        └──kill──► CANCELLED                   │
-                          └───────kill────────┴──► CANCELLING ──ended──► CANCELLED
+                          └─kill, time limit──┴──► CANCELLING ──ended──► CANCELLED | FAILED
+
+A restartable job whose run was INTERRUPTED gets a new run, QUEUING.
 """
 
 from __future__ import annotations
@@ -14,14 +16,14 @@ import base64
 import secrets
 import uuid
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from toolkit_client.models import JobState
 from toolkit_hub import clock
-from toolkit_hub.domain import events
+from toolkit_hub.domain import events, wording
 from toolkit_hub.queue.plan import Amount, Plan, Waiting
 from toolkit_hub.store.tables import Job, Run, new_id
 
@@ -30,12 +32,16 @@ __all__ = [
     "admit",
     "append_run",
     "begin_cancel",
+    "begin_guard_stop",
+    "begin_time_limit",
     "by_server_name",
     "held",
     "mark_ended",
     "mark_server_removed",
     "mark_started",
+    "save_peaks",
     "server_name_for",
+    "set_deadline",
     "set_reasons",
     "unfinished",
     "waiting",
@@ -47,7 +53,7 @@ HOLDING = (JobState.QUEUED.value, JobState.RUNNING.value, JobState.CANCELLING.va
 
 @dataclass(frozen=True)
 class Ending:
-    """How a run ended, as the engine tells it."""
+    """How a run ended, as the engine tells it; `peak_memory` in bytes."""
 
     exit_code: int | None
     info: str = ""
@@ -55,6 +61,7 @@ class Ending:
     interrupted: bool = False
     started: datetime | None = None
     ended: datetime | None = None
+    peak_memory: int | None = None
 
 
 def server_name_for(run_id: str) -> str:
@@ -85,12 +92,12 @@ def by_server_name(session: Session, server_name: str) -> Run | None:
 
 
 def waiting(session: Session) -> list[Waiting]:
-    """The queue, the longest waiting first."""
+    """The queue in the order of admission: by class, then by bid, then the longest waiting first."""
     query = (
         select(Run)
         .join(Job, Job.id == Run.job_id)
         .where(Run.state == JobState.QUEUING)
-        .order_by(Job.interactive.desc(), Job.seq, Run.index)
+        .order_by(Job.interactive.desc(), Job.restartable, Job.preemptable, Job.bid.desc(), Job.seq, Run.index)
     )
     return [Waiting(run.id, Amount(run.job.cpu, run.job.mem)) for run in session.scalars(query)]
 
@@ -137,11 +144,36 @@ def mark_started(
         # The engine gives an address again as soon as its container is gone; nobody may reach a new run by an old one's row.
         session.execute(update(Run).where(Run.ip == ip, Run.id != run.id).values(ip=None))
     run.container_id, run.ip, run.image_digest, run.node_name = container_id, ip, image_digest, node_name
-    run.started = run.started or clock.now()
-    if not JobState(run.state).alive:
+    run.job.image_digest = run.job.image_digest or image_digest  # a later run of the job runs the same
+    if JobState(run.state).alive:
+        run.started = run.started or clock.now()
+        set_deadline(run)
+    else:
         run.ip = None  # it ended before its start was told
     if run.state == JobState.QUEUED:
         _set_state(session, run, JobState.RUNNING, "")
+
+
+def set_deadline(run: Run) -> None:
+    """When the job's time limit ends the run; counted from its start."""
+    limit = run.job.max_run_time
+    run.deadline = run.started + timedelta(seconds=limit) if limit and run.started else None
+
+
+def begin_time_limit(session: Session, run: Run) -> None:
+    """Turn a run whose time is over to its end."""
+    run.job.target = "limit"
+    _set_state(session, run, JobState.CANCELLING, f"{_time_limit(run)}: being ended")
+
+
+def begin_guard_stop(session: Session, run_id: str, reason: str) -> bool:
+    """Turn a run that harms the machine to its end; `reason` is what it will have ended by. False if it does not run."""
+    run = session.get_one(Run, run_id)
+    if run.state != JobState.RUNNING:
+        return False
+    run.job.target = "guard"
+    _set_state(session, run, JobState.CANCELLING, reason)
+    return True
 
 
 def begin_cancel(session: Session, job: Job, by: str) -> None:
@@ -163,9 +195,20 @@ def mark_ended(session: Session, run_id: str, ending: Ending) -> bool:
     run.exit_code, run.ip = ending.exit_code, None
     run.started = run.started or ending.started
     run.ended = ending.ended or clock.now()
+    run.peak_memory = _peak(run, ending)
     state, info = _final_state(run, ending)
     _set_state(session, run, state, info)
+    if state == JobState.INTERRUPTED and run.job.restartable:
+        _restart(session, run)
     return True
+
+
+def save_peaks(session: Session, peaks: dict[str, int]) -> None:
+    """Keep the most memory that running runs have used: server name → bytes."""
+    for server_name, peak in peaks.items():
+        run = by_server_name(session, server_name)
+        if run is not None and JobState(run.state).alive:
+            run.peak_memory = max(peak, run.peak_memory or 0)
 
 
 def mark_server_removed(session: Session, run_id: str) -> None:
@@ -181,23 +224,50 @@ def unfinished(session: Session) -> list[Run]:
 def _final_state(run: Run, ending: Ending) -> tuple[JobState, str]:
     if run.job.target == "cancel":
         return JobState.CANCELLED, run.state_info.replace("being killed", "killed")
+    if run.job.target == "limit" and not _ended_in_time(run):
+        return JobState.FAILED, _time_limit(run)
+    if run.job.target == "guard":
+        return JobState.FAILED, run.state_info
     if ending.interrupted:
         return JobState.INTERRUPTED, ending.info
     if ending.oom_killed:
-        return JobState.FAILED, f"killed: out of memory (limit {run.job.mem:g} GiB)"
+        return _out_of_memory(run, ending)
     if ending.info:
         return JobState.FAILED, ending.info
     if ending.exit_code == 0:
         return JobState.SUCCEEDED, ""
-    return JobState.FAILED, describe_exit_code(ending.exit_code)
+    return JobState.FAILED, wording.exit_code(ending.exit_code)
 
 
-def describe_exit_code(code: int | None) -> str:
-    """`exit code 3`, with what the shell's conventional codes mean."""
-    meaning = {126: "the command cannot be executed", 127: "command not found"}.get(code or 0, "")
-    if code is not None and 128 < code < 160:
-        meaning = f"ended by signal {code - 128}"
-    return f"exit code {code}" + (f": {meaning}" if meaning else "")
+def _ended_in_time(run: Run) -> bool:
+    """Whether it had ended by itself before its limit came, and only nobody was there to see it."""
+    return run.deadline is not None and run.ended is not None and run.ended < run.deadline
+
+
+def _out_of_memory(run: Run, ending: Ending) -> tuple[JobState, str]:
+    """The kernel killed a process of the run. A command that coped with the loss has succeeded all the same."""
+    numbers = f"out of memory (limit {wording.gib(run.job.mem)}, peak {wording.gib((run.peak_memory or 0) / 2**30)})"
+    if ending.exit_code == 0:
+        return JobState.SUCCEEDED, f"a process was killed: {numbers}"
+    return JobState.FAILED, f"killed: {numbers}"
+
+
+def _peak(run: Run, ending: Ending) -> int | None:
+    """The highest reading; a run that the kernel stopped for memory had reached its limit, whatever was read before."""
+    readings = [peak for peak in (run.peak_memory, ending.peak_memory) if peak is not None]
+    if ending.oom_killed:
+        readings.append(int(run.job.mem * 2**30))
+    return max(readings, default=None)
+
+
+def _time_limit(run: Run) -> str:
+    return f"time limit {wording.duration(run.job.max_run_time)}"
+
+
+def _restart(session: Session, run: Run) -> None:
+    """Back to the queue, with a new run."""
+    new = append_run(session, run.job, run.owner)
+    _set_state(session, new, JobState.QUEUING, f"waiting to start again: run {run.index} was interrupted")
 
 
 def _set_state(session: Session, run: Run, state: JobState, info: str) -> None:

@@ -11,7 +11,8 @@ __all__ = ["Site"]
 
 @dataclass(frozen=True)
 class Site:
-    """Limits, defaults and addresses. `total` is what admission gives out (over-commit included)."""
+    """Limits, defaults and addresses. `total` is what admission gives out (over-commit included); `max_run_time` in
+    seconds is the limit of jobs that name none."""
 
     total: Amount
     default_image: str
@@ -21,6 +22,8 @@ class Site:
     jobs_domain: str
     public_url: str
     stop_grace: int
+    allowed_images: tuple[str, ...] | None = None
+    max_run_time: int = 172800
 
     def job_host(self, job_id: str, suffix: str = "") -> str:
         """Address of a job's host; `suffix` is `-lab` or `-PORT`."""

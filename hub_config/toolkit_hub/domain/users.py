@@ -9,9 +9,9 @@ from toolkit_client.errors import Conflict
 from toolkit_client.models import Me, NewUser
 from toolkit_client.models import User as WireUser
 from toolkit_hub import clock
-from toolkit_hub.domain import events
+from toolkit_hub.domain import events, idempotency
 from toolkit_hub.domain.access import Actor, authorise
-from toolkit_hub.domain.passwords import set_password
+from toolkit_hub.domain.passwords import password_hash_of, set_password, verify_password
 from toolkit_hub.store.tables import Account, Organization, User, new_id
 
 __all__ = ["create_user", "ensure_first_admin", "list_users", "me"]
@@ -29,13 +29,31 @@ def ensure_first_admin(session: Session, organization_name: str, user_name: str,
     return True
 
 
-def create_user(session: Session, actor: Actor, new: NewUser) -> WireUser:
-    """Add a user with a home account. Raises `Conflict` when the name is taken."""
+def create_user(
+    session: Session, actor: Actor, new: NewUser, idempotency_key: str | None = None
+) -> tuple[WireUser, bool]:
+    """Add a user with a home account; returns it, and whether it is new. Raises `Conflict` when the name is taken.
+
+    The same key again gives the same user; the key's record says nothing of the password, so that is compared by its hash.
+    """
     authorise(session, actor, "user:new", actor.organization_id)
+    request = f"POST /users {new.model_dump_json(exclude={'password'})}"
+    made = idempotency.replayed(session, actor, idempotency_key, request)
+    if made is not None:
+        return _made_before(session, made, new), False
     organization = session.get_one(Organization, actor.organization_id)
     if session.scalar(select(User.id).where(User.name == new.name)) is not None:
         raise Conflict(f"there is a user {organization.name}.{new.name} already", "choose another name")
-    return to_wire(_add_user(session, organization, new, actor.full_name, actor.request_id))
+    user = _add_user(session, organization, new, actor.full_name, actor.request_id)
+    idempotency.remember(session, actor, idempotency_key, request, user.id)
+    return to_wire(user), True
+
+
+def _made_before(session: Session, user_id: str, new: NewUser) -> WireUser:
+    user = session.get(User, user_id)
+    if user is None or not verify_password(password_hash_of(session, user.name), new.password):
+        raise Conflict("this Idempotency-Key was used for another request", "send a new key with a new request")
+    return to_wire(user)
 
 
 def _add_user(session: Session, organization: Organization, new: NewUser, actor: str, request_id: str) -> User:

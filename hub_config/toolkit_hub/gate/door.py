@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import secrets
 from dataclasses import dataclass, field
 
@@ -130,7 +131,8 @@ class Door:
         """A request on the listener for the proxy and the hub: tokens only. Raises `ToolkitError`."""
         request, target = visit.request, _target(visit.request)
         if target == HEALTH_PATH:
-            return web.json_response({"status": "ok", "live": len(self._live)}, headers={"Cache-Control": "no-store"})
+            words = {"status": "ok", "live": len(self._live), "pid": os.getpid()}
+            return web.json_response(words, headers={"Cache-Control": "no-store"})
         path = server_path(target)
         if path is None:
             raise NotFound("this address belongs to no server", "servers are at /user/OWNER/SERVER/")

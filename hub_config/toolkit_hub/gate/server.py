@@ -1,7 +1,7 @@
 """The gate as a process: two listeners, the request log, and an end that no visitor notices.
 
-A new gate may start beside an old one on the same ports (SO_REUSEPORT); the old one then gets SIGTERM, takes nothing new and
-serves out what it has. A second SIGTERM, or SIGINT, ends it at once.
+A new gate may serve beside an old one on the same listening sockets (`toolkit_hub.host.gate_keeper` keeps them); the old one
+then gets SIGTERM, takes nothing new and serves out what it has. A second SIGTERM, or SIGINT, ends it at once.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import asyncio
 import logging
 import signal
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 import aiohttp
 from aiohttp import web
@@ -21,20 +22,21 @@ from toolkit_hub.configure import Toolkit
 from toolkit_hub.gate.door import HEALTH_PATH, Door, Visit
 from toolkit_hub.gate.forward import Upstream
 from toolkit_hub.gate.identity import HubTokens, Identities
+from toolkit_hub.gate.listeners import BACKLOG, open_listeners
 from toolkit_hub.gate.live import RECHECK_S, LiveConnections
 from toolkit_hub.gate.pages import answer_error
 from toolkit_hub.gate.views import Views
 from toolkit_hub.store import Store
 
-__all__ = ["DRAIN_LIMIT_S", "Gate", "PortBusy", "serve"]
+__all__ = ["DRAIN_LIMIT_S", "Gate", "serve"]
 
 log = logging.getLogger("toolkit.gate")
 request_log = logging.getLogger("toolkit.gate.request")
 
 #: How long an ending gate serves the connections that it has. JupyterLab connects anew by itself afterwards.
 DRAIN_LIMIT_S = 3600.0
-#: A kept connection may carry one more request that was already on its way.
-_IDLE_GRACE_S = 1.0
+#: A kept connection may carry one more request that was already on its way; its answer says that it is the last one.
+_IDLE_GRACE_S = 10.0
 #: Longer than the usual proxies' and load balancers', so that they close idle connections, and not we under a request.
 _KEEP_ALIVE_S = 620.0
 _HEADER_LIMIT = 64 * 1024
@@ -43,15 +45,17 @@ _LONGEST_LOGGED = 300
 Answerer = Callable[[Visit], Awaitable[web.StreamResponse]]
 
 
-class PortBusy(Exception):
-    """A port that the gate needs is taken."""
-
-
 class Gate:
-    """Both listeners and what they share. Belongs to the running event loop."""
+    """Both listeners and what they share. Belongs to the running event loop.
 
-    def __init__(self, site: Toolkit, *, recheck_s: float = RECHECK_S) -> None:
+    `listeners`: sockets of `open_listeners` that this gate shares with others; without them it opens its own.
+    """
+
+    def __init__(
+        self, site: Toolkit, *, recheck_s: float = RECHECK_S, listeners: Sequence[socket.socket] | None = None
+    ) -> None:
         self._site = site
+        self._sockets = listeners
         self._store = Store(site.database_url)
         self._hub_client = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
         self._upstream = Upstream()
@@ -66,16 +70,18 @@ class Gate:
 
     async def start(self) -> None:
         """Listen. Raises `PortBusy`."""
+        sockets = open_listeners(self._site) if self._sockets is None else self._sockets
         self._recheck = asyncio.create_task(self._live.run())
-        await self._listen(self._site.bind_ip, self._site.jobs_port, self._door.at_job_host)
-        await self._listen("127.0.0.1", self._site.base_port + 3, self._door.from_proxy)
+        for listener, answerer in zip(sockets, (self._door.at_job_host, self._door.from_proxy), strict=True):
+            await self._listen(listener, answerer)
 
-    async def _listen(self, ip: str, port: int, answerer: Answerer) -> None:
+    async def _listen(self, listener: socket.socket, answerer: Answerer) -> None:
         async def handle(request: web.BaseRequest) -> web.StreamResponse:
             return await self._handle(request, answerer)
 
         server = web.Server(
             handle,
+            request_factory=self._request,
             handler_cancellation=True,  # a visitor who goes ends what is done for him
             access_log=None,
             auto_decompress=False,
@@ -83,18 +89,14 @@ class Gate:
             max_line_size=_HEADER_LIMIT,
             max_field_size=_HEADER_LIMIT,
         )
-        family = socket.AF_INET6 if ":" in ip else socket.AF_INET
-        try:
-            listener = await asyncio.get_running_loop().create_server(
-                server, ip, port, family=family, backlog=1024, reuse_port=True
-            )
-        except OSError as error:
-            raise PortBusy(
-                f"the gate cannot listen on {ip} port {port}: {error.strerror or error}. Another program may use it; "
-                "set TOOLKIT_PORT, or c.Toolkit.base_port, to move all ports of the toolkit"
-            ) from error
         self._servers.append(server)
-        self._listeners.append(listener)
+        self._listeners.append(await asyncio.get_running_loop().create_server(server, sock=listener, backlog=BACKLOG))
+
+    def _request(self, message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
+        """While the gate ends, each answer says that its connection is not kept."""
+        if self._draining:
+            message = message._replace(should_close=True)
+        return web.BaseRequest(message, payload, protocol, writer, task, asyncio.get_running_loop())
 
     async def drain(self, limit_s: float = DRAIN_LIMIT_S) -> None:
         """Take nothing new, and return when everything under way is done or `limit_s` seconds have passed."""
@@ -102,15 +104,15 @@ class Gate:
         for listener in self._listeners:
             listener.close()
         log.info("ending: %d requests and connections are served out", len(self._busy))
-        deadline = clock.monotonic() + limit_s
-        await asyncio.sleep(min(_IDLE_GRACE_S, limit_s))
-        while clock.monotonic() < deadline:
-            for server in self._servers:
-                for handler in server.connections:
+        began = clock.monotonic()
+        while (passed := clock.monotonic() - began) < limit_s:
+            connections = [handler for server in self._servers for handler in server.connections]
+            if not connections:
+                return
+            if passed > _IDLE_GRACE_S:
+                for handler in connections:
                     if handler not in self._busy:
                         handler.close()
-            if not self._busy:
-                return
             await asyncio.sleep(0.1)
         log.warning("ending: %d connections are cut after %.0f s", len(self._busy), limit_s)
 
@@ -179,9 +181,11 @@ def _log(visit: Visit, status: int) -> None:
     )
 
 
-async def serve(site: Toolkit) -> None:
-    """Run until a signal ends the gate. Raises `PortBusy`."""
-    gate = Gate(site)
+async def serve(
+    site: Toolkit, listeners: Sequence[socket.socket] | None = None, ready: Callable[[], None] = lambda: None
+) -> None:
+    """Run until a signal ends the gate, having called `ready` as soon as it serves. Raises `PortBusy`."""
+    gate = Gate(site, listeners=listeners)
     loop = asyncio.get_running_loop()
     drain, stop = asyncio.Event(), asyncio.Event()
 
@@ -193,6 +197,7 @@ async def serve(site: Toolkit) -> None:
     try:
         await gate.start()
         log.info("the gate serves %s and %s", site.jobs_url, site.gate_url)
+        ready()
         await _first(drain.wait(), stop.wait())
         if not stop.is_set():
             await _first(gate.drain(), stop.wait())

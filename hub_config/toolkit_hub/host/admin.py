@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
-from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from toolkit_client.errors import ToolkitError
@@ -17,6 +16,7 @@ from toolkit_hub.configure import Toolkit
 from toolkit_hub.domain.users import ensure_first_admin
 from toolkit_hub.host.steps import SetupError
 from toolkit_hub.site_secrets import read_secret, write_private
+from toolkit_hub.store.engines import shown_url
 from toolkit_hub.store.store import Store
 
 __all__ = ["ADMIN", "FirstAdmin", "admin_token", "prepare_store"]
@@ -45,7 +45,12 @@ def prepare_store(site: Toolkit) -> FirstAdmin:
     file = site.state / "admin-password"
     fresh = write_private(file, _new_password() + "\n", replace=False)
     password = read_secret(file)
-    store = Store(site.database_url)
+    try:
+        store = Store(site.database_url)
+    except ValueError as error:
+        if fresh:
+            file.unlink()
+        raise SetupError(f"{error}.", "Correct it in jupyterhub_config.py, and start again.") from None
     try:
         store.migrate()
         with store.begin() as session:
@@ -65,8 +70,7 @@ def prepare_store(site: Toolkit) -> FirstAdmin:
 
 
 def _database_hint(site: Toolkit) -> str:
-    place = make_url(site.database_url).render_as_string(hide_password=True)
-    return f"Check that {place} is in reach and may be written (c.Toolkit.database_url), and start again."
+    return f"Check that {shown_url(site.database_url)} is in reach and may be written (c.Toolkit.database_url), and start again."
 
 
 def _new_password() -> str:

@@ -16,12 +16,12 @@ TCP_LISTEN = "0A"
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def die_with_parent() -> None:
-    """Have the kernel send this process SIGTERM when its parent ends, however that happens; survives exec.
+def die_with_parent(number: int = signal.SIGTERM) -> None:
+    """Have the kernel send this process a signal when its parent ends, however that happens; survives exec.
 
     Also fits `preexec_fn`. The parent must start it from its main thread, for the kernel watches the thread.
     """
-    if _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0) != 0:
+    if _libc.prctl(PR_SET_PDEATHSIG, number, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
 
 

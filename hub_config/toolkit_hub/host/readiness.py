@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 
 from toolkit_hub.configure import SERVICE_PREFIX, Toolkit
 
-__all__ = ["problem_of", "routes_problem"]
+__all__ = ["gate_process", "problem_of", "routes_problem"]
 
 PROBE_TIMEOUT_S = 3.0
 
@@ -22,6 +23,18 @@ def problem_of(site: Toolkit, unit: str) -> str | None:
         "hub": (5, "/hub/api/"),
     }[unit]
     return _problem("127.0.0.1", site.base_port + offset, path, headers)
+
+
+def gate_process(site: Toolkit) -> int | None:
+    """Pid of the gate that answers now; None when none does. While one follows another it may be either."""
+    connection = HTTPConnection("127.0.0.1", site.base_port + 3, timeout=PROBE_TIMEOUT_S)
+    try:
+        connection.request("GET", "/.toolkit/health")
+        return int(json.loads(connection.getresponse().read())["pid"])
+    except (OSError, HTTPException, ValueError, KeyError):
+        return None
+    finally:
+        connection.close()
 
 
 def routes_problem(site: Toolkit) -> str | None:

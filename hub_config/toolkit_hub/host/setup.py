@@ -1,6 +1,6 @@
 """Set-up of this machine, step by step; a step that has been done costs milliseconds.
 
-``python -m toolkit_hub.host.setup [--for-tests] [--only engine|packages|proxy|runtime|tests]``
+``python -m toolkit_hub.host.setup [--for-tests] [--only engine|network|packages|proxy|runtime|tests]``
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pathlib import Path
 from toolkit_hub.configure import Toolkit
 from toolkit_hub.host.certificates import ca_bundle, tool_environment
 from toolkit_hub.host.engine import ensure_engine
+from toolkit_hub.host.network import apply as apply_network
 from toolkit_hub.host.packages import FOR_TESTS, NEEDED, Package, ensure_packages
 from toolkit_hub.host.site import load_site
 from toolkit_hub.host.steps import Console, Say, SetupError, run_command, show_failure
@@ -40,7 +41,9 @@ Step = tuple[str, str, Callable[[Say], str]]
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m toolkit_hub.host.setup", description="Set this machine up.")
     parser.add_argument("--for-tests", action="store_true", help="also what `make test` needs: Chromium, PostgreSQL")
-    parser.add_argument("--only", choices=["engine", "packages", "proxy", "runtime", "tests"], help="only this step")
+    parser.add_argument(
+        "--only", choices=["engine", "network", "packages", "proxy", "runtime", "tests"], help="only this step"
+    )
     options = parser.parse_args(arguments)
     try:
         site = load_site()
@@ -77,6 +80,7 @@ def _steps(site: Toolkit, engine: Engine, for_tests: bool) -> list[Step]:
     steps: list[Step] = [
         ("packages", "System packages", lambda say: _packages(NEEDED, say)),
         ("engine", "Docker Engine", lambda say: ensure_engine(engine, say)),
+        ("network", "Network of the jobs", lambda say: apply_network(site, engine)),
         ("proxy", "Proxy", install_proxy),
         ("runtime", "Images and job runtime", lambda say: _build_runtime(site, engine, say)),
     ]

@@ -10,6 +10,7 @@ import hashlib
 import os
 import resource
 import shlex
+import signal
 import subprocess
 import sys
 import tempfile
@@ -27,7 +28,7 @@ from toolkit_hub.configure import Toolkit
 from toolkit_hub.host.processes import die_with_parent
 from toolkit_hub.host.site import unit_environment
 from toolkit_hub.host.steps import SetupError
-from toolkit_hub.host.unit import UNITS
+from toolkit_hub.host.unit import END_SIGNALS, UNITS
 from toolkit_hub.site_secrets import private_dir, write_private
 
 __all__ = [
@@ -46,8 +47,6 @@ LONGEST_SOCKET_PATH = 95
 OPEN_FILES = 65536
 #: Seconds that a unit gets between its signal and SIGKILL.
 STOP_WAIT_S = 15
-#: SIGTERM makes the gate serve out its connections, which may be open for hours: only a second gate beside it gives it that time.
-STOP_SIGNALS = {"gate": "INT"}
 START_TIMEOUT_S = 20.0
 
 PROGRAM = """\
@@ -158,7 +157,7 @@ def supervisor_config(site: Toolkit, directory: Path) -> str:
             directory=_escape(directory),
             log=_escape(log_file(site, name)),
             stop_wait=STOP_WAIT_S,
-            stop_signal=STOP_SIGNALS.get(name, "TERM"),
+            stop_signal=END_SIGNALS.get(name, signal.SIGTERM).name.removeprefix("SIG"),
             priority=10 * (index + 1),
         )
         for index, name in enumerate(UNITS)
@@ -230,6 +229,10 @@ class Supervisor:
     def stop(self, unit: str) -> None:
         """Stop a unit and wait until it has ended; nothing happens when it does not run."""
         self._call("stopProcess", unit, True, tolerate="NOT_RUNNING")
+
+    def signal(self, unit: str, number: signal.Signals) -> None:
+        """Send a unit a signal. Refused when it does not run."""
+        self._call("signalProcess", unit, number.name)
 
     def states(self) -> dict[str, UnitState]:
         found = self._call("getAllProcessInfo")

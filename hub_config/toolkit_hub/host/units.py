@@ -1,17 +1,19 @@
 """One unit of a running site at a time: ``python -m toolkit_hub.host.units status|start|stop|restart [UNIT…]``.
 
-A restart cuts neither the other units nor any job. A start waits until the unit answers.
+A restart cuts neither the other units nor any job; that of the gate cuts no connection either: a new gate takes over, and the
+old one serves out what it has. A start waits until the unit answers.
 """
 
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import time
 
 from toolkit_hub import clock
 from toolkit_hub.configure import Toolkit
-from toolkit_hub.host.readiness import problem_of, routes_problem
+from toolkit_hub.host.readiness import gate_process, problem_of, routes_problem
 from toolkit_hub.host.site import load_site
 from toolkit_hub.host.steps import SetupError, show_failure
 from toolkit_hub.host.supervision import Supervisor, log_file
@@ -37,11 +39,13 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         site = load_site()
         supervisor = Supervisor(site)
+        handed_over = options.verb == "restart" and "gate" in chosen and _hand_over(site, supervisor)
+        changed = [unit for unit in chosen if not (handed_over and unit == "gate")]
         if options.verb in ("stop", "restart"):
-            for unit in reversed(chosen):
+            for unit in reversed(changed):
                 supervisor.stop(unit)
         if options.verb in ("start", "restart"):
-            _start(site, supervisor, chosen)
+            _start(site, supervisor, changed)
         _print_states(site, supervisor, chosen)
     except SetupError as error:
         show_failure(error)
@@ -64,6 +68,25 @@ def _start(site: Toolkit, supervisor: Supervisor, units: list[str]) -> None:
         if clock.monotonic() > deadline:
             raise SetupError(f"The proxy has no routes: {problem}.", f"The hub's log: {log_file(site, 'hub')}")
         time.sleep(0.05)
+
+
+def _hand_over(site: Toolkit, supervisor: Supervisor) -> bool:
+    """Have a new gate follow the present one, and wait until it serves. Returns False when no gate runs.
+
+    Raises `SetupError` when the new one does not serve; the present one then goes on.
+    """
+    before = gate_process(site)
+    if before is None or supervisor.states()["gate"].state != "RUNNING":
+        return False
+    supervisor.signal("gate", signal.SIGHUP)
+    deadline = clock.monotonic() + ANSWER_TIMEOUT_S
+    while gate_process(site) in (before, None):
+        if clock.monotonic() > deadline:
+            raise SetupError(
+                "The new gate does not serve; the present one goes on.", f"Its log: {log_file(site, 'gate')}"
+            )
+        time.sleep(0.05)
+    return True
 
 
 def _all_run(supervisor: Supervisor) -> bool:

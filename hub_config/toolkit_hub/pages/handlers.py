@@ -19,6 +19,7 @@ from toolkit_hub.api.images import image_digest
 from toolkit_hub.configure import SERVICE_PREFIX
 from toolkit_hub.domain import gate_sessions, job_list, jobs
 from toolkit_hub.domain.access import Actor, authorise
+from toolkit_hub.domain.job_view import as_wire
 
 __all__ = ["page_specs"]
 
@@ -37,8 +38,8 @@ _JOB_LABEL = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?:-lab|-
 class PageHandler(ServiceHandler):
     """A page for people: without a log-in it leads to one, and errors are pages too."""
 
-    #: The action that the page's domain function authorises.
-    action: str = ""
+    #: The action that the page's domain function authorises; None only for what everybody may read.
+    action: str | None = ""
 
     def set_default_headers(self) -> None:
         super().set_default_headers()
@@ -76,7 +77,10 @@ class HomePage(PageHandler):
         page = await context.store.read(job_list.list_jobs, context.site, self.actor, wanted)
         server = await context.store.read(jobs.living_server, context.site, self.actor)
         self.show(
-            "home.html", server=server, jobs=page.items, started_from_hub=bool(self.get_query_argument("start", ""))
+            "home.html",
+            server=server,
+            jobs=[as_wire(job) for job in page["items"]],
+            started_from_hub=bool(self.get_query_argument("start", "")),
         )
 
 

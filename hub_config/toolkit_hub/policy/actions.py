@@ -28,6 +28,7 @@ ACTIONS: dict[str, Action] = {
     action.name: action
     for action in (
         Action("organization:get", "see the organization, its capacity and its queue"),
+        Action("organization:maintain", "check the site's machine (doctor) and remove what is past its retention"),
         Action("user:get", "see a user"),
         Action("user:new", "create users of the organization", dangerous=True),
         Action("account:get", "see an account"),

@@ -36,17 +36,19 @@ class HubApi:
             limits=httpx.Limits(max_connections=64, max_keepalive_connections=16),
         )
 
-    async def start_server(self, owner: str, server: str, title: str) -> None:
-        """Ask for the server; returns when it is up or on its way. One that is up already is fine.
+    async def start_server(self, owner: str, server: str, title: str) -> bool:
+        """Ask for the server; returns when it is up or on its way. False: it was up already.
 
         Raises `HubRefused` when the spawner refused it, `HubUnavailable` when there is no answer.
         """
         reply = await self._call("POST", owner, server, {"display_name": title, "user_options": {}})
         if reply.status_code in (201, 202):
-            return
+            return True
         message = _message(reply)
-        if reply.status_code == httpx.codes.BAD_REQUEST and ("already running" in message or "is pending" in message):
-            return
+        if reply.status_code == httpx.codes.BAD_REQUEST and "already running" in message:
+            return False
+        if reply.status_code == httpx.codes.BAD_REQUEST and "is pending" in message:
+            raise HubUnavailable(f"the hub is busy with this server: {message}")
         raise HubRefused(reply.status_code, message)
 
     async def remove_server(self, owner: str, server: str) -> bool:

@@ -6,11 +6,12 @@ import asyncio
 import contextlib
 import logging
 import threading
-import time
 
 from sqlalchemy.orm import Session
 
-from toolkit_hub.domain import runs
+from toolkit_client.errors import ServiceUnavailable
+from toolkit_hub import clock
+from toolkit_hub.domain import runs, time_limits
 from toolkit_hub.domain.site import Site
 from toolkit_hub.queue.plan import plan
 from toolkit_hub.queue.reconciler import Reconciler
@@ -23,6 +24,8 @@ log = logging.getLogger("toolkit.queue")
 
 #: Seconds between two looks at everything; events make the common case faster.
 RECONCILE_EVERY_S = 15
+#: Seconds between two looks at the time limits.
+LIMITS_EVERY_S = 1
 
 
 class QueueLoop:
@@ -33,9 +36,16 @@ class QueueLoop:
         self._site, self._instance = site, instance
         self._tasks: list[asyncio.Task[None]] = []
         self._stopped = threading.Event()
+        self._look_now = asyncio.Event()
 
     def start(self) -> None:
-        self._tasks = [asyncio.create_task(self._admit_forever()), asyncio.create_task(self._reconcile_forever())]
+        loops = (
+            self._admit_forever(),
+            self._reconcile_forever(),
+            self._limit_forever(),
+            self._reconciler.peaks.read_forever(),
+        )
+        self._tasks = [asyncio.create_task(work) for work in loops]
         listener = threading.Thread(
             target=self._listen, args=(asyncio.get_running_loop(),), name="engine-events", daemon=True
         )
@@ -52,6 +62,7 @@ class QueueLoop:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._reconciler.drain(), 5)
+        self._reconciler.peaks.close()
 
     async def _admit_forever(self) -> None:
         while True:
@@ -67,32 +78,62 @@ class QueueLoop:
 
     async def _reconcile_forever(self) -> None:
         while True:
+            self._look_now.clear()
             try:
                 await self._reconciler.reconcile_all()
-            except EngineUnavailable as error:
+            except (EngineUnavailable, ServiceUnavailable) as error:
                 log.warning("%s; jobs are left as they are until it does", error)
             except Exception:
                 log.exception("reconciling failed; trying again")
             self.wake()
-            await asyncio.sleep(RECONCILE_EVERY_S)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._look_now.wait(), RECONCILE_EVERY_S)
+
+    async def _limit_forever(self) -> None:
+        """Warn of and enforce time limits; the clock may be moved, so it is looked at again and again."""
+        while True:
+            try:
+                if await self._store.read(time_limits.something_due):
+                    for run_id in await self._store.write(time_limits.enforce):
+                        self._reconciler.poke_cancelled(run_id)
+            except Exception:
+                log.exception("looking at time limits failed; trying again")
+            await asyncio.sleep(LIMITS_EVERY_S)
 
     def _listen(self, loop: asyncio.AbstractEventLoop) -> None:
-        """In a thread: the engine's events, for ever, from where they broke off."""
-        since = time.time()
+        """In a thread: the engine's events, for ever, from where they broke off. What was missed is looked for at once."""
+        since = clock.now().timestamp()
         while not self._stopped.is_set():
             try:
                 for event in self._engine.events(self._instance, since=since):
-                    since = time.time()
+                    since = event.time
                     asyncio.run_coroutine_threadsafe(self._on_event(event), loop)
             except EngineUnavailable as error:
                 log.warning("%s", error)
-            except RuntimeError:
-                return  # the loop is closed: the service ends
-            self._stopped.wait(0.5)
+            except Exception:
+                if loop.is_closed():
+                    return
+                log.exception("listening to the engine's events failed; trying again")
+            if not self._stopped.wait(0.5):
+                # The engine forgets its events when it restarts.
+                with contextlib.suppress(RuntimeError):
+                    loop.call_soon_threadsafe(self._look_now.set)
 
     async def _on_event(self, event: EngineEvent) -> None:
-        if event.action in ("die", "destroy"):
-            await self._reconciler.on_container_event(event.run)
+        try:
+            if event.action == "start":
+                self._reconciler.peaks.watch(event.run, event.container_id)
+                await self._reconciler.on_container_start(event.run)
+            elif event.action in ("die", "destroy"):
+                await self._reconciler.on_container_end(event.run)
+            if event.action == "destroy":
+                self._reconciler.peaks.forget(event.run)
+        except ServiceUnavailable as error:
+            log.warning("run %s: %s", event.run, error)
+            self._look_now.set()
+        except Exception:
+            log.exception("run %s: unexpected", event.run)
+            self._look_now.set()
 
 
 def admit_now(session: Session, site: Site) -> list[str]:

@@ -1,27 +1,30 @@
 """Makes rows, hub servers and containers agree, one run at a time.
 
 `reconcile(run)` reads what is wanted and what is, takes the next step, and may be called at any time and any number of
-times. Whatever is not *known* (the engine or the hub does not answer) changes nothing; the next round tries again.
+times. Whatever is not *known* (the engine or the hub does not answer) changes nothing; it is tried again, at growing intervals.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from sqlalchemy.orm import Session
 
+from toolkit_client.errors import ToolkitError
 from toolkit_client.models import JobState
 from toolkit_hub import clock
 from toolkit_hub.domain import runs
 from toolkit_hub.queue.hub_api import HubApi, HubRefused, HubUnavailable
+from toolkit_hub.queue.memory_peaks import MemoryPeaks
 from toolkit_hub.store import Store
 from toolkit_hub.store.tables import Run
 from toolkit_spawner.docker_api import ContainerState, Engine, EngineRefused, EngineUnavailable
+from toolkit_spawner.run_files import remove_tree
 
 __all__ = ["Reconciler"]
 
@@ -29,7 +32,11 @@ log = logging.getLogger("toolkit.reconciler")
 
 #: Times that the hub may refuse to start a run, without the spawner saying why, before the run fails.
 START_ATTEMPTS = 3
-
+REMOVED = "its container was removed from outside"
+#: Seconds until a run is looked after again when something did not answer: from the first number, doubling, to the second.
+FIRST_RETRY_S, LONGEST_RETRY_S = 0.5, 15.0
+#: Seconds until the hub is asked again when it is still busy with a server.
+HUB_BUSY_S = 0.5
 
 #: A run that was admitted longer ago than this is not being started for the first time.
 FRESH = timedelta(seconds=5)
@@ -52,15 +59,21 @@ class _View:
 class Reconciler:
     """One task for each run that needs something; calls for the same run while one works are merged into one more round."""
 
-    def __init__(self, store: Store, engine: Engine, hub: HubApi, instance: str, runs_dir: Path) -> None:
+    def __init__(
+        self, store: Store, engine: Engine, hub: HubApi, instance: str, runs_dir: Path, stop_grace: int = 10
+    ) -> None:
         self._store, self._engine, self._hub = store, engine, hub
-        self._instance, self._runs_dir = instance, runs_dir
+        self._instance, self._runs_dir, self._stop_grace = instance, runs_dir, stop_grace
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._again: set[str] = set()
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._failures: dict[str, int] = {}
         self._refusals: dict[str, int] = {}
         self._at_once = asyncio.Semaphore(48)
         #: Set whenever room may have become free; the queue loop waits for it.
         self.changed = asyncio.Event()
+        #: Told of each container that runs.
+        self.peaks = MemoryPeaks()
 
     def poke(self, run_id: str) -> None:
         """Look after this run now."""
@@ -71,9 +84,19 @@ class Reconciler:
         self._tasks[run_id] = asyncio.create_task(self._work(run_id))
 
     def poke_cancelled(self, run_id: str) -> None:
-        """Look after a run that was just killed, also while another round waits for its start."""
-        task = asyncio.create_task(self._cancel_during_start(run_id))
-        self._tasks[f"{run_id}/cancel"] = task
+        """Look after a run that was just killed; when another round waits for its start, the hub is told to give that up."""
+        if run_id in self._tasks and f"{run_id}/cancel" not in self._tasks:
+            self._tasks[f"{run_id}/cancel"] = asyncio.create_task(self._cancel_start(run_id))
+        self.poke(run_id)
+
+    def _poke_later(self, run_id: str, delay: float) -> None:
+        if (timer := self._timers.pop(run_id, None)) is not None:
+            timer.cancel()
+        self._timers[run_id] = asyncio.get_running_loop().call_later(delay, self._poke_now, run_id)
+
+    def _poke_now(self, run_id: str) -> None:
+        self._timers.pop(run_id, None)
+        self.poke(run_id)
 
     async def _work(self, run_id: str) -> None:
         try:
@@ -82,27 +105,41 @@ class Reconciler:
                     self._again.discard(run_id)
                     await self._reconcile(run_id)
                     if run_id not in self._again:
-                        return
-        except (EngineUnavailable, HubUnavailable) as error:
-            log.warning("run %s: %s; trying again later", run_id, error)
-            await self._store.write(_say_delay, run_id, str(error))
-        except (HubRefused, EngineRefused) as error:
-            log.error("run %s: %s", run_id, error)
-        except Exception:
-            log.exception("run %s: unexpected", run_id)
+                        break
+            self._failures.pop(run_id, None)
+        except Exception as error:
+            await self._failed(run_id, error)
         finally:
             self._tasks.pop(run_id, None)
+            if run_id in self._again:  # it was poked while the round that failed was under way
+                self._again.discard(run_id)
+                self.poke(run_id)
 
-    async def _cancel_during_start(self, run_id: str) -> None:
-        view = await self._store.read(_view, run_id)
+    async def _failed(self, run_id: str, error: Exception) -> None:
+        """Say so, and try again: soon at first, then at the pace of the rounds."""
+        count = self._failures[run_id] = self._failures.get(run_id, 0) + 1
+        self._poke_later(run_id, min(LONGEST_RETRY_S, FIRST_RETRY_S * 2 ** (count - 1)))
+        if isinstance(error, EngineUnavailable | HubUnavailable):
+            log.warning("run %s: %s; trying again", run_id, error)
+            try:
+                await self._store.write(_say_delay, run_id, str(error))
+            except ToolkitError as unwritten:
+                log.warning("run %s: %s", run_id, unwritten)
+        elif isinstance(error, HubRefused | EngineRefused | ToolkitError):
+            log.error("run %s: %s; trying again", run_id, error)
+        else:
+            log.error("run %s: unexpected; trying again", run_id, exc_info=error)
+
+    async def _cancel_start(self, run_id: str) -> None:
+        """The round that waits for the start goes on when the hub has given it up, and sees the kill."""
         try:
+            view = await self._store.read(_view, run_id)
             if view is not None and view.cancelling:
                 await self._hub.remove_server(view.owner, view.server_name)
-        except (HubUnavailable, HubRefused) as error:
+        except (HubUnavailable, HubRefused, ToolkitError) as error:
             log.warning("run %s: %s", run_id, error)
         finally:
             self._tasks.pop(f"{run_id}/cancel", None)
-            self.poke(run_id)
 
     # --- one run ------------------------------------------------------------------------------------------------------
 
@@ -133,10 +170,22 @@ class Reconciler:
             await self._clean_up(view, container)
             return
         try:
-            await self._hub.start_server(view.owner, view.server_name, view.title)
-            self._refusals.pop(view.run_id, None)
+            new = await self._hub.start_server(view.owner, view.server_name, view.title)
         except HubRefused as error:
             await self._refused(view, error)
+            return
+        self._refusals.pop(view.run_id, None)
+        if not new:
+            await self._adopt(view)
+
+    async def _adopt(self, view: _View) -> None:
+        """The hub has the server up, and its start was never recorded here."""
+        container = await self._engine.find(self._instance, view.server_name)
+        if container is not None and container.running:
+            node_name = await self._engine.host_name()
+            await self._store.write(
+                runs.mark_started, view.server_name, container.id, container.ip, container.image, node_name
+            )
 
     async def _refused(self, view: _View, error: HubRefused) -> None:
         """The spawner has told the service why it could not start, if it knew; else the hub's word counts after some tries."""
@@ -154,52 +203,62 @@ class Reconciler:
 
     async def _keep_running(self, view: _View, container: ContainerState | None) -> None:
         if container is None:
-            ending = runs.Ending(None, "its container was removed from outside", interrupted=True)
-            await self._end(view, ending)
+            await self._end(view, runs.Ending(None, REMOVED, interrupted=True))
             await self._clean_up(view, None)
         elif not await self._hub.has_server(view.owner, view.server_name):
             log.info("run %s: the hub has lost its server; starting it again adopts the container", view.run_id)
             await self._hub.start_server(view.owner, view.server_name, view.title)
 
     async def _cancel(self, view: _View, container: ContainerState | None) -> None:
-        """The hub stops the container through the spawner; what it left behind, or never had, is seen to here."""
-        removed = await self._hub.remove_server(view.owner, view.server_name)
-        container = await self._engine.find(self._instance, view.server_name)
-        if container is not None and not _has_ended(container):
-            if container.created_only:
+        """Stop the container, whether or not the hub answers. One that does not run yet may be on its way there: the hub is
+        made to give its start up first, for what it starts after the run's end would be nobody's."""
+        if container is None or container.created_only:
+            given_up = await self._hub.remove_server(view.owner, view.server_name)
+            container = await self._engine.find(self._instance, view.server_name)
+            if container is not None and container.created_only:
                 await self._engine.remove(container.id)
                 container = None
-            elif removed:
-                # The hub no longer knows the server, so its spawner will stop nothing.
-                await self._engine.stop(container.id, grace=10)
-                container = await self._engine.find(self._instance, view.server_name)
-            else:
-                return  # it is being stopped; its end is an event
+            if container is None and not given_up:
+                self._poke_later(view.run_id, HUB_BUSY_S)
+                return
+        if container is not None and container.running:
+            await self._engine.stop(container.id, self._stop_grace)
+            container = await self._engine.find(self._instance, view.server_name)
         await self._end(view, _ending(container) if container else runs.Ending(None))
         await self._clean_up(view, container)
 
     async def _end(self, view: _View, ending: runs.Ending) -> None:
+        ending = replace(ending, peak_memory=self.peaks.last(view.server_name))
         if await self._store.write(runs.mark_ended, view.run_id, ending):
             self.changed.set()
+        self.peaks.forget(view.server_name)
 
     async def _clean_up(self, view: _View, container: ContainerState | None) -> None:
         """After the end is recorded: container, scratch home and the hub's server go; the log stays."""
         if container is not None:
             await self._engine.remove(container.id)
         await asyncio.to_thread(_remove_scratch, self._runs_dir / view.run_id)
-        if not view.server_removed and await self._hub.remove_server(view.owner, view.server_name):
+        if view.server_removed:
+            return
+        if await self._hub.remove_server(view.owner, view.server_name):
             await self._store.write(runs.mark_server_removed, view.run_id)
+        else:
+            self._poke_later(view.run_id, HUB_BUSY_S)
 
     # --- all runs -----------------------------------------------------------------------------------------------------
 
     async def reconcile_all(self) -> None:
         """Every run that is not done with, and every container that belongs to none of them."""
+        if peaks := self.peaks.peaks():
+            await self._store.write(runs.save_peaks, peaks)
         pending = await self._store.read(runs.unfinished)
         for run in pending:
             self.poke(run.id)
         known = {run.server_name for run in pending}
         for container in await self._engine.list_runs(self._instance):
             if container.run in known:
+                if container.running:
+                    self.peaks.watch(container.run, container.id)
                 continue
             run_now = await self._store.read(runs.by_server_name, container.run)
             if run_now is None or not JobState(run_now.state).alive:
@@ -208,7 +267,13 @@ class Reconciler:
                 )
                 await self._engine.remove(container.id)
 
-    async def on_container_event(self, server_name: str) -> None:
+    async def on_container_start(self, server_name: str) -> None:
+        """A container of ours has started; one whose run was killed or has ended meanwhile must not go on."""
+        run = await self._store.read(runs.by_server_name, server_name)
+        if run is not None and run.state not in (JobState.QUEUED, JobState.RUNNING):
+            self.poke(run.id)
+
+    async def on_container_end(self, server_name: str) -> None:
         """A container of ours has ended: said at once, even while the hub still waits for its start to be answered."""
         run = await self._store.read(runs.by_server_name, server_name)
         if run is None:
@@ -220,10 +285,13 @@ class Reconciler:
                 await self._end(view, _ending(container))
         except (EngineUnavailable, EngineRefused) as error:
             log.warning("run %s: %s", run.id, error)
-        self.poke(run.id)
+        finally:
+            self.poke(run.id)
 
     async def drain(self) -> None:
-        """Wait for the rounds that have begun; for a clean shutdown and for tests."""
+        """Wait for the rounds that have begun, and begin no more by ourselves; for a clean shutdown."""
+        for timer in self._timers.values():
+            timer.cancel()
         while self._tasks:
             await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
@@ -256,10 +324,13 @@ def _has_ended(container: ContainerState) -> bool:
 
 
 def _ending(container: ContainerState) -> runs.Ending:
+    """How it ended. One that is being removed was not left to its end: the toolkit removes only what is recorded."""
+    info = f"could not be started: {container.error}" if container.error else ""
     return runs.Ending(
-        exit_code=container.exit_code,
-        info=f"could not be started: {container.error}" if container.error else "",
+        exit_code=None if container.removing else container.exit_code,
+        info=REMOVED if container.removing else info,
         oom_killed=container.oom_killed,
+        interrupted=container.removing,
         started=_engine_time(container.started_at),
         ended=_engine_time(container.finished_at),
     )
@@ -275,5 +346,6 @@ def _engine_time(text: str) -> datetime | None:
 
 def _remove_scratch(run_dir: Path) -> None:
     """Remove what only the running container needed. Its content is the user's: never followed through links."""
-    shutil.rmtree(run_dir / "home", ignore_errors=True)
+    with contextlib.suppress(OSError):  # the sweep of the state folder comes by
+        remove_tree(run_dir / "home")
     (run_dir / "run.json").unlink(missing_ok=True)

@@ -33,6 +33,7 @@ __all__ = [
     "Job",
     "LoginCode",
     "Organization",
+    "PulledImage",
     "Run",
     "User",
     "new_id",
@@ -198,7 +199,7 @@ class Run(Base):
     peak_memory: Mapped[int | None] = mapped_column(BigInteger, doc="bytes")
     deadline: Mapped[datetime | None] = mapped_column(doc="when the time limit ends it")
     warned: Mapped[datetime | None] = mapped_column(doc="when its user was told that the time limit comes near")
-    log_removed: Mapped[bool] = mapped_column(default=False, doc="its log was removed by retention")
+    log_removed: Mapped[datetime | None] = mapped_column(doc="when its log was removed by retention")
     server_removed: Mapped[bool] = mapped_column(default=False, doc="the hub has forgotten the ended server")
     created: Mapped[datetime]
     queued: Mapped[datetime | None]
@@ -223,6 +224,16 @@ class Event(Base):
     data: Mapped[dict[str, Any]] = mapped_column(default=dict)
 
     __mapper_args__ = {"eager_defaults": True}
+
+
+class PulledImage(Base):
+    """A reference that the toolkit itself pulled. Clean-up may take these away again, and no others."""
+
+    __tablename__ = "pulled_images"
+
+    reference: Mapped[str] = mapped_column(String(512), primary_key=True)
+    image_id: Mapped[str] = mapped_column(String(255), doc="what the reference meant when it was pulled")
+    pulled: Mapped[datetime]
 
 
 class IdempotencyKey(Base):

@@ -20,7 +20,7 @@ from toolkit_spawner.runtime.base import ensure_base_image
 from toolkit_spawner.runtime.errors import RuntimeBuildError
 from toolkit_spawner.runtime.wheel import job_wheel, package_dir, project
 
-__all__ = ["build_all"]
+__all__ = ["VERSION_LABEL", "build_all", "outdated"]
 
 #: Label of an image: what it was made of.
 VERSION_LABEL = "toolkit.version"
@@ -48,6 +48,17 @@ def build_all(runtime_dir: Path, engine: Engine, say: Say, ca_bundle: Path | Non
         _ensure_folder(runtime_dir, engine, say)
 
 
+def outdated(runtime_dir: Path, engine: Engine) -> list[str]:
+    """What `build_all` would make anew now. Blocks. Raises `EngineUnavailable`."""
+    old = []
+    if engine.image_label(LAB_IMAGE, VERSION_LABEL) != _digest(_lab_files()):
+        old.append(f"the image {LAB_IMAGE}")
+    current = runtime_dir / "current"
+    if not current.is_symlink() or os.readlink(current) != _digest(_runtime_files()):
+        old.append("the runtime folder")
+    return old
+
+
 def _lab_files() -> dict[str, bytes]:
     name, wheel = job_wheel()
     return {
@@ -58,7 +69,7 @@ def _lab_files() -> dict[str, bytes]:
     }
 
 
-def _ensure_folder(runtime_dir: Path, engine: Engine, say: Say) -> None:
+def _runtime_files() -> dict[str, bytes]:
     files = {
         "Dockerfile": (RECIPES / "Dockerfile.runtime").read_bytes(),
         "collect.py": (RECIPES / "collect.py").read_bytes(),
@@ -66,6 +77,11 @@ def _ensure_folder(runtime_dir: Path, engine: Engine, say: Say) -> None:
     package = package_dir("toolkit_ext")
     for path in [package / "__init__.py", *sorted((package / "job_init").glob("*.py"))]:
         files[f"toolkit_ext/{path.relative_to(package)}"] = path.read_bytes()
+    return files
+
+
+def _ensure_folder(runtime_dir: Path, engine: Engine, say: Say) -> None:
+    files = _runtime_files()
     version = _digest(files)
     if not (runtime_dir / version).is_dir():
         if engine.image_label(RUNTIME_IMAGE, VERSION_LABEL) != version:

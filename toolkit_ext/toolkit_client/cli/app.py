@@ -1,8 +1,4 @@
-"""The root command, and what becomes of its errors.
-
-Exit codes: 0 done · 1 refused or failed · 2 wrong usage · 3 not signed in · 4 no permission · 5 not found ·
-130 interrupted by Ctrl-C.
-"""
+"""The root command, and what becomes of its errors."""
 
 from __future__ import annotations
 
@@ -11,18 +7,34 @@ from io import TextIOWrapper
 
 import click
 
+from toolkit_client.cli.complete import complete_profiles
 from toolkit_client.cli.lazy import LazyGroup
-from toolkit_client.cli.safe_text import escape
+from toolkit_client.cli.problems import print_problem
 from toolkit_client.cli.state import State
 from toolkit_client.errors import ToolkitError
 
-__all__ = ["run", "toolkit"]
+__all__ = ["EXIT_CODES", "run", "toolkit"]
+
+EXIT_CODES = {
+    0: "done",
+    1: "refused or failed",
+    2: "wrong usage or a bad spec",
+    3: "not signed in",
+    4: "no permission",
+    5: "not found",
+    130: "interrupted by Ctrl-C",
+}
 
 COMMANDS = {
-    "job": ("toolkit_client.cli.job:job", "Submit, list, read and kill jobs (also: session)."),
+    "admin": ("toolkit_client.cli.admin:admin", "Check a site (doctor) and clean it up (gc)."),
+    "completion": ("toolkit_client.cli.completion:completion", "Print a script for your shell's completion."),
+    "events": ("toolkit_client.cli.events:events", "Follow what happens."),
+    "job": ("toolkit_client.cli.job:job", "Submit, list, read, change and kill jobs (also: session)."),
     "login": ("toolkit_client.cli.login:login", "Sign in to a site and remember it."),
-    "logout": ("toolkit_client.cli.login:logout", "Forget the token of a site."),
+    "logout": ("toolkit_client.cli.login:logout", "Sign out of a site."),
     "me": ("toolkit_client.cli.me:me", "Show who you are."),
+    "queue": ("toolkit_client.cli.queue:queue", "Show what there is, what is held, and who waits."),
+    "start": ("toolkit_client.cli.start:start", "Start your own server: JupyterLab."),
     "user": ("toolkit_client.cli.user:user", "List and create users."),
 }
 
@@ -37,11 +49,17 @@ COMMANDS = {
         "\b\nExample:\n  toolkit login --url http://127.0.0.1:8000 --token @.toolkit/admin-token\n"
         "  toolkit job submit -- bash -c 'echo hello'\n  toolkit job logs -f\n"
         "\b\nEnvironment:\n  TOOLKIT_URL, TOOLKIT_TOKEN, TOOLKIT_PROFILE go before the stored profile.\n"
-        "\b\nExit codes:\n  0 done, 1 refused or failed, 2 wrong usage, 3 not signed in, 4 no permission,\n"
-        "  5 not found, 130 interrupted by Ctrl-C."
+        "\b\nExit codes:\n"
+        + "".join(f"  {code:<4} {meaning}\n" for code, meaning in EXIT_CODES.items())
+        + "  With --exit-code, `job logs -f` and `job submit --follow` exit with the job's own."
     ),
 )
-@click.option("--profile", metavar="P", help="Which stored site and token to use (default: `default`).")
+@click.option(
+    "--profile",
+    metavar="P",
+    shell_complete=complete_profiles,
+    help="Which stored site and token to use (default: `default`).",
+)
 @click.option("--account", metavar="A", help="Account to work in, id or full name (default: your home account).")
 @click.version_option(package_name="jupyterhub-toolkit", prog_name="toolkit", message="%(prog)s %(version)s")
 @click.pass_context
@@ -76,7 +94,5 @@ def run(arguments: list[str]) -> int:
 
 
 def _fail(message: str, hint: str, code: int) -> int:
-    print("error:", escape(message), file=sys.stderr)
-    if hint:
-        print("hint:", escape(hint), file=sys.stderr)
+    print_problem(message, hint)
     return code

@@ -1,4 +1,4 @@
-"""``toolkit job``: look at jobs and end them. Submitting and logs have modules of their own."""
+"""``toolkit job``: look at jobs and end them. Submitting, changing and logs have modules of their own."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from typing import Any
 import click
 
 from toolkit_client import calls
+from toolkit_client.cli.complete import complete_jobs, complete_living_jobs
+from toolkit_client.cli.job_args import one_job, several_jobs
 from toolkit_client.cli.lazy import LazyGroup, examples
 from toolkit_client.cli.output import JOB_COLUMNS, SUBMIT_COLUMNS, Output, output_options
+from toolkit_client.cli.problems import for_each
 from toolkit_client.cli.state import State
 
-__all__ = ["get", "info", "job", "kill"]
+__all__ = ["SPEC_FIELDS", "get", "info", "job", "kill"]
 
 HERE = "toolkit_client.cli.job"
 COMMANDS = {
@@ -20,9 +23,30 @@ COMMANDS = {
     "kill": (f"{HERE}:kill", "End jobs."),
     "logs": ("toolkit_client.cli.job_logs:logs", "Print a job's output, or follow it (also: log)."),
     "ls": ("toolkit_client.cli.job_list:ls", "List jobs."),
+    "retry": ("toolkit_client.cli.job_change:retry", "Submit the specs of ended jobs again."),
+    "set": ("toolkit_client.cli.job_change:set_", "Change the name, tags, bid or time limit of living jobs."),
     "submit": ("toolkit_client.cli.job_submit:submit", "Submit a job (also: new)."),
 }
-SPEC_FIELDS = ("name", "account", "image", "command", "workdir", "environmentVars", "resources", "interactive")
+#: The keys of a job that make up its spec, in the order in which people write them.
+SPEC_FIELDS = (
+    "name",
+    "account",
+    "image",
+    "command",
+    "workdir",
+    "environmentVars",
+    "data",
+    "role",
+    "resources",
+    "ports",
+    "interactive",
+    "preemptable",
+    "restartable",
+    "maxRunTime",
+    "bid",
+    "tags",
+    "options",
+)
 
 
 @click.group(
@@ -32,49 +56,72 @@ SPEC_FIELDS = ("name", "account", "image", "command", "workdir", "environmentVar
     epilog=examples("toolkit job submit -- bash -c 'echo hello'", "toolkit job ls", "toolkit job logs -f"),
 )
 def job() -> None:
-    """Submit, list, read and kill jobs.
+    """Submit, list, read, change and kill jobs.
 
     A job is named by its ID, its full name (acme.joe.train), or its bare name in your home account or in the one that
-    `toolkit --account` gives.
+    `toolkit --account` gives. Of several jobs, one that fails does not stop the others; the exit code tells of it.
     """
 
 
-@click.command(epilog=examples("toolkit job get --last", "toolkit job get --field urn acme.joe.train"))
-@click.argument("refs", metavar="ID…", nargs=-1)
-@click.option("--last", is_flag=True, help="The newest job that you created.")
+@click.command(
+    epilog=examples(
+        "toolkit job get --last",
+        "toolkit job get --field urn acme.joe.train",
+        "toolkit job get train --fields state,stateInfo,resources.mem,runs.0.exitCode",
+    )
+)
+@several_jobs(complete_jobs)
 @output_options(JOB_COLUMNS)
 @click.pass_obj
-def get(state: State, refs: tuple[str, ...], last: bool, output: Output) -> None:
+def get(state: State, refs: tuple[str, ...], last: bool, output: Output) -> int:
     """Show jobs, one a line."""
     client = state.client()
-    output.show([client.raw(calls.get_job(ref)) for ref in _all_refs(state, refs, last)])
+    found, code = for_each(state.find_refs(refs, last), lambda ref: client.raw(calls.get_job(ref)))
+    if found:
+        output.show(found)
+    return code
 
 
-@click.command(epilog=examples("toolkit job kill --last", "toolkit job kill acme.joe.train"))
-@click.argument("refs", metavar="ID…", nargs=-1)
-@click.option("--last", is_flag=True, help="The newest job that you created.")
+@click.command(
+    epilog=examples(
+        "toolkit job kill --last",
+        "toolkit job kill acme.joe.train train-2",
+        "toolkit job ls --tag sweep=7 --state alive --no-header --fields id | xargs toolkit job kill",
+    )
+)
+@several_jobs(complete_living_jobs)
 @output_options(SUBMIT_COLUMNS, blank=frozenset({"name"}))
 @click.pass_obj
-def kill(state: State, refs: tuple[str, ...], last: bool, output: Output) -> None:
+def kill(state: State, refs: tuple[str, ...], last: bool, output: Output) -> int:
     """End jobs: their processes get SIGTERM, and SIGKILL a little later.
 
     The command does not wait for the end; the state goes from CANCELLING to CANCELLED. A job that has ended already
     is an error (exit code 1).
     """
     client = state.client()
-    output.show([client.raw(calls.kill_job(ref)) for ref in _all_refs(state, refs, last)])
+    killed, code = for_each(state.find_refs(refs, last), lambda ref: client.raw(calls.kill_job(ref)))
+    if killed:
+        output.show(killed)
+    return code
 
 
 @click.command(epilog=examples("toolkit job info --last", "toolkit job info --job-spec acme.joe.train > job.yml"))
-@click.argument("ref", metavar="ID", required=False)
-@click.option("--last", is_flag=True, help="The newest job that you created.")
-@click.option("--job-spec", is_flag=True, help="Only the spec, as it can be submitted again.")
+@one_job(complete_jobs)
+@click.option("--job-spec", is_flag=True, help="Only the spec, as `job submit -f` takes it.")
 @click.pass_obj
 def info(state: State, ref: str | None, last: bool, job_spec: bool) -> None:
     """Show all that is known of a job as YAML: state, why, addresses, runs."""
-    found = state.client().raw(calls.get_job(state.find_ref(ref, last)))
-    shown = {key: found[key] for key in SPEC_FIELDS if found.get(key) not in (None, "", [])} if job_spec else found
+    found = state.job(ref, last)
+    shown = _given({key: found.get(key) for key in SPEC_FIELDS}) if job_spec else found
     click.echo(as_yaml(shown), nl=False)
+
+
+def _given(value: Any) -> Any:
+    """A spec without what is empty."""
+    if isinstance(value, dict):
+        kept = {key: _given(item) for key, item in value.items()}
+        return {key: item for key, item in kept.items() if item not in (None, "", [], {})}
+    return [_given(item) for item in value] if isinstance(value, list) else value
 
 
 def as_yaml(value: Any) -> str:
@@ -83,9 +130,3 @@ def as_yaml(value: Any) -> str:
 
     text: str = yaml.safe_dump(value, sort_keys=False, allow_unicode=False, default_flow_style=False, width=110)
     return text
-
-
-def _all_refs(state: State, refs: tuple[str, ...], last: bool) -> list[str]:
-    if not refs:
-        return [state.find_ref(None, last)]
-    return [state.find_ref(ref, last) for ref in refs]

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from toolkit_client import calls
+from toolkit_client.cli.complete import complete_jobs, complete_states
 from toolkit_client.cli.lazy import examples
 from toolkit_client.cli.output import JOB_COLUMNS, Output, output_options
 from toolkit_client.cli.state import State
@@ -24,15 +25,21 @@ DAY = 24 * 3600.0
         "toolkit job ls",
         "toolkit job ls --state alive --fields id,state,stateInfo",
         "toolkit job ls --account acme.team --state running -n 20",
-        "toolkit job ls -n 1 --no-header --fields id,runs.exitCode",
+        "toolkit job ls --tag sweep=7 --format csv > sweep.csv",
+        "toolkit job ls --state alive --no-header --fields id | xargs toolkit job kill",
     )
 )
 @click.option("--account", metavar="A", help="Jobs of this account, whoever submitted them.")
 @click.option("--me", is_flag=True, help="Only jobs that you submitted; the default unless --account is given.")
 @click.option(
-    "--state", "states", metavar="S", help="`alive`, `all`, or states with commas between them, as `queued,running`."
+    "--state",
+    "states",
+    metavar="S",
+    shell_complete=complete_states,
+    help="`alive`, `all`, or states with commas between them, as `queued,running`.",
 )
-@click.option("-N", "--name", metavar="NAME", help="Only jobs of this name.")
+@click.option("-N", "--name", metavar="NAME", shell_complete=complete_jobs, help="Only jobs of this name.")
+@click.option("--tag", "tags", metavar="K[=V]", multiple=True, help="Only jobs with this tag; repeatable: with all.")
 @click.option("-n", "--limit", metavar="N", type=click.IntRange(min=1), help="At most N jobs: the newest ones.")
 @click.option("-r", "--reverse", is_flag=True, help="Oldest first.")
 @output_options(JOB_COLUMNS)
@@ -44,18 +51,28 @@ def ls(
     me: bool,
     states: str | None,
     name: str | None,
+    tags: tuple[str, ...],
     limit: int | None,
     reverse: bool,
     output: Output,
 ) -> None:
     """List jobs, newest first.
 
-    Without options: the jobs that you submitted in the last 24 hours. --state, --name and --limit look at all times.
+    Without options: the jobs that you submitted in the last 24 hours. --state, --name, --tag and --limit look at all
+    times. On a terminal the table is fitted to its width; piped it is whole.
     """
     account = account or state.account
-    since = None if states or name or limit else _time_text(time.time() - DAY)
-    filters = {"account": account, "mine": me or not account, "state": states or "all", "name": name, "since": since}
-    jobs = list(islice(_newest_first(state, limit, filters), limit))
+    since = None if states or name or tags or limit else _time_text(time.time() - DAY)
+    filters = {
+        "account": account,
+        "mine": me or not account,
+        "state": states or "all",
+        "name": name,
+        "tags": tags,
+        "since": since,
+    }
+    found = (job for job in _newest_first(state, limit, filters) if all(_has_tag(job, tag) for tag in tags))
+    jobs = list(islice(found, limit))
     output.show(reversed(jobs) if reverse else jobs)
 
 
@@ -70,6 +87,12 @@ def _newest_first(state: State, limit: int | None, filters: dict[str, Any]) -> I
         cursor = page.get("next")
         if cursor is None:
             return
+
+
+def _has_tag(job: dict[str, Any], wanted: str) -> bool:
+    """Whether a job has the tag `key`, or `key=value`. The service may look at one tag only."""
+    key, equals, value = wanted.partition("=")
+    return any(tag["key"] == key and (not equals or tag["value"] == value) for tag in job["tags"])
 
 
 def _time_text(seconds: float) -> str:

@@ -14,7 +14,7 @@ from toolkit_client import calls
 from toolkit_client.cli.lazy import examples
 from toolkit_client.cli.safe_text import escape
 from toolkit_client.cli.state import State, read_secret
-from toolkit_client.errors import InvalidRequest
+from toolkit_client.errors import InvalidRequest, ToolkitError
 from toolkit_client.profiles import Profile, find_profile, profile_name, remove_profile, save_profile
 
 __all__ = ["login", "logout"]
@@ -53,23 +53,48 @@ def login(state: State, url: str | None, token: str | None, username: str | None
     else:
         given = _given_token(str(token))
     user = _check(site, given)
-    path = save_profile(Profile(profile_name(state.profile), site, given))
+    path = save_profile(Profile(profile_name(state.profile), site, given, made_here=username is not None))
     click.echo(f"signed in at {site} as {escape(user['fullName'])}; stored in {path}")
     _warn(site)
 
 
-@click.command(epilog=examples("toolkit logout", "toolkit --profile lab logout"))
+@click.command(epilog=examples("toolkit logout", "toolkit --profile lab logout", "toolkit logout --revoke"))
+@click.option("--revoke", is_flag=True, help="Revoke the token also if it was given to `login`, not made by it.")
 @click.pass_obj
-def logout(state: State) -> None:
-    """Forget the stored site and token.
+def logout(state: State, revoke: bool) -> None:
+    """Forget the stored site and token, and revoke the token at the site.
 
-    The token itself stays valid until it expires or is revoked on the site's token page.
+    A token that `login --token` was given may be in use elsewhere: it is revoked with --revoke only. The stored copy is
+    removed in any case, also when the site does not answer.
     """
     name = profile_name(state.profile)
     stored = remove_profile(name)
-    click.echo(f"nothing was stored as {name}" if stored is None else f"signed out of {escape(stored.url)}")
+    if stored is None:
+        click.echo(f"nothing was stored as {name}")
+    else:
+        click.echo(f"signed out of {escape(stored.url)}")
+        if stored.made_here or revoke:
+            _revoke(stored)
+        elif stored.token:
+            print(f"the token itself stays valid; {_by_hand(stored)} ends it", file=sys.stderr)
     if os.environ.get("TOOLKIT_TOKEN"):
         print("TOOLKIT_TOKEN is still set and signs you in", file=sys.stderr)
+
+
+def _revoke(stored: Profile) -> None:
+    """Ends a token at its hub, or says how to."""
+    from toolkit_client.hub_tokens import revoke_token
+
+    try:
+        known = revoke_token(stored.url, stored.token)
+    except ToolkitError as problem:
+        print(f"the token was not revoked: {escape(problem.message)}; {_by_hand(stored)} ends it", file=sys.stderr)
+        return
+    print("the token was revoked" if known else "the token had ended already", file=sys.stderr)
+
+
+def _by_hand(stored: Profile) -> str:
+    return f"{escape(stored.url)}/hub/token"
 
 
 def _check(site: str, token: str) -> dict[str, Any]:

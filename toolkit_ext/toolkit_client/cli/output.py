@@ -2,12 +2,18 @@
 
 Tables are cut by scripts at the header's column offsets: fixed width, left-aligned, one space between columns, no colour.
 A missing value is ``-``, a list of words ``[a b c]``, a time is in UTC to the second. Values may have been chosen by other
-users, so characters that would act on the terminal are escaped.
+users, so characters that would act on the terminal are escaped; JSON has them exactly, as ``\\u`` escapes.
+
+On a terminal a table of the default columns is fitted to its width (`toolkit_client.cli.terminal`); piped, it never is.
+
+CSV is for programs: values stand in it as they are, quoted where they must be. The default columns cannot begin with what
+a spreadsheet takes for a formula (``=``, ``+``, ``@``); a column that `--fields` asks for can, if its writer is hostile.
 """
 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
 from typing import Any
@@ -21,7 +27,9 @@ __all__ = ["JOB_COLUMNS", "SUBMIT_COLUMNS", "Output", "output_options", "table_l
 
 SUBMIT_COLUMNS = ("id", "state", "name", "created", "command", "runs.exitCode")
 JOB_COLUMNS = ("id", "state", "name", "account", "creator", "created", "command", "runs.exitCode", "accessUrl")
-TIMES = frozenset({"created", "queued", "started", "ended", "cancelled"})
+TIMES = frozenset({"created", "queued", "started", "ended", "cancelled", "deadline", "time"})
+#: Lists of which a path means the last item: the newest run is the one that is asked for. Of other lists it means all.
+NEWEST_LAST = frozenset({"runs"})
 MISSING = "-"
 
 
@@ -52,18 +60,41 @@ class Output:
 
     def show(self, items: Iterable[Any], *, err: bool = False) -> None:
         """Prints the objects; `err` sends them to stderr."""
+        fit = self._form == "table" and not (self._chosen or err) and self._field is None and sys.stdout.isatty()
+        if fit:
+            self._show_fitted(list(items))
+            return
         for line in self.lines(list(items)):
             click.echo(line, err=err)
 
+    def _show_fitted(self, items: list[Any]) -> None:
+        from toolkit_client.cli.terminal import fitted, terminal_width
+
+        columns, rows, hidden = fitted(self._columns, self._rows(items), terminal_width())
+        for line in table_lines(columns, rows, header=self._header):
+            click.echo(line)
+        if hidden and sys.stderr.isatty():
+            print(f"hint: no room for {', '.join(hidden)}; --fields, or a pipe, shows them", file=sys.stderr)
+
     def lines(self, items: list[Any]) -> Iterable[str]:
         if self._field is not None:
-            return [self._text(item, self._field) for item in items]
+            return [self._bare(item, self._field) for item in items]
         if self._form == "json":
             return [self._json(item) for item in items]
-        rows = [[self._text(item, column) for column in self._columns] for item in items]
+        rows = self._rows(items)
         if self._form == "csv":
             return _csv_lines([self._columns, *rows] if self._header else rows)
         return table_lines(self._columns, rows, header=self._header)
+
+    def cells(self, item: Any) -> list[str]:
+        """The texts of one object's columns."""
+        return [self._text(item, column) for column in self._columns]
+
+    def _rows(self, items: list[Any]) -> list[list[str]]:
+        return [self.cells(item) for item in items]
+
+    def _bare(self, item: Any, column: str) -> str:
+        return json.dumps(value_at(item, column)) if self._form == "json" else self._text(item, column)
 
     def _json(self, item: Any) -> str:
         shown = {column: value_at(item, column) for column in self._columns} if self._chosen else item
@@ -80,24 +111,39 @@ class Output:
 
 
 def value_at(item: Any, path: str, *, strict: bool = True) -> Any:
-    """The value at a path as ``resources.cpu``; of a list (``runs.exitCode``) the last one's, the newest run's.
+    """The value at a path as ``resources.cpu``.
+
+    Of runs (``runs.exitCode``) it is the newest one's, of other lists (``tags.key``) the list of all; a number picks one
+    (``runs.0.exitCode``, ``command.0``).
 
     Raises:
         InvalidRequest: the object has no such field, and `strict` asks to say so.
     """
-    value = item
-    for part in path.split("."):
-        if isinstance(value, list):
-            value = value[-1] if value else None
-        if value is None:
+    try:
+        return _value_below(item, path.split("."), "")
+    except KeyError as problem:
+        if not strict:
             return None
-        if not isinstance(value, dict) or part not in value:
-            if not strict:
-                return None
-            known = ", ".join(sorted(value)) if isinstance(value, dict) else "none"
-            raise InvalidRequest(f"there is no field {path!r}", f"fields at {part!r}: {known}")
-        value = value[part]
-    return value
+        _, place, known = problem.args
+        hint = f"fields{f' of {place!r}' if place else ''}: {', '.join(sorted(known)) or 'none'}"
+        raise InvalidRequest(f"there is no field {path!r}", hint) from None
+
+
+def _value_below(value: Any, parts: list[str], parent: str) -> Any:
+    """Raises KeyError with the part, its parent and the names that are there."""
+    if not parts or value is None:
+        return value
+    part, rest = parts[0], parts[1:]
+    if isinstance(value, list):
+        if part.removeprefix("-").isdecimal():
+            index = int(part)
+            return _value_below(value[index], rest, part) if -len(value) <= index < len(value) else None
+        if parent in NEWEST_LAST:
+            return _value_below(value[-1], parts, "") if value else None
+        return [_value_below(inner, parts, "") for inner in value]
+    if not isinstance(value, dict) or part not in value:
+        raise KeyError(part, parent, list(value) if isinstance(value, dict) else [])
+    return _value_below(value[part], rest, part)
 
 
 def table_lines(columns: Sequence[str], rows: Sequence[Sequence[str]], *, header: bool = True) -> list[str]:
@@ -120,9 +166,17 @@ def _csv_lines(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _plain(value: Any) -> str:
+    if value is None:
+        return MISSING
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, list) and not any(isinstance(part, (dict, list)) for part in value):
+    if isinstance(value, dict) and value.keys() == {"key", "value"}:
+        return str(value["key"]) if value["value"] is None else f"{value['key']}={value['value']}"
+    if isinstance(value, dict) and value.keys() == {"port", "public"}:
+        return f"{value['port']}:public" if value["public"] else str(value["port"])
+    if isinstance(value, list) and not any(
+        _plain(part)[:1] in ("{", "[") for part in value if not isinstance(part, str)
+    ):
         return "[" + " ".join(_plain(part) for part in value) + "]"
     if isinstance(value, (dict, list)):
         return json.dumps(value, separators=(",", ":"))
@@ -147,7 +201,11 @@ def output_options(
     """Adds --field, --fields, --no-header and --format; the command gets them as `output`."""
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
-        @click.option("--field", metavar="F", help="Print the bare value of one field, as `urn` or `runs.exitCode`.")
+        @click.option(
+            "--field",
+            metavar="F",
+            help="Print the bare value of one field, as `urn` or `runs.exitCode` (the newest run's).",
+        )
         @click.option("--fields", metavar="F,F", help=f"Columns to print. Default: {','.join(columns)}.")
         @click.option("--no-header", is_flag=True, help="Print no column names.")
         @click.option(
@@ -155,12 +213,14 @@ def output_options(
             "form",
             type=click.Choice(["table", "json", "csv"]),
             default="table",
-            help="`json` prints one object a line.",
+            help="A table, one JSON object a line, or CSV. Default: table.",
         )
         @wraps(command)
         def with_output(
             *args: Any, field: str | None, fields: str | None, no_header: bool, form: str, **rest: Any
         ) -> Any:
+            if field is not None and fields is not None:
+                raise click.UsageError("give either --field or --fields")
             output = Output(columns, field=field, fields=fields, header=not no_header, form=form, blank=blank)
             return command(*args, output=output, **rest)
 

@@ -79,6 +79,19 @@ class State:
             raise click.UsageError("which job? Give its ID or name, or --last for the newest one that you created")
         return str(self.newest_job()["id"])
 
+    def find_refs(self, refs: tuple[str, ...], last: bool) -> list[str]:
+        """The jobs that a command was given, each once; see `find_ref`."""
+        if not refs:
+            return [self.find_ref(None, last)]
+        return list(dict.fromkeys(self.find_ref(ref, last) for ref in refs))
+
+    def job(self, ref: str | None, last: bool, *, or_last: bool = False) -> dict[str, Any]:
+        """The job that a command was given, as plain JSON; see `find_ref`."""
+        if ref is None and (last or or_last):
+            return self.newest_job()
+        job: dict[str, Any] = self.client().raw(calls.get_job(self.find_ref(ref, last)))
+        return job
+
 
 def is_id(ref: str) -> bool:
     """Whether a job is named by its id, a UUID."""

@@ -26,6 +26,8 @@ def main(arguments: list[str]) -> int:
         report(str(error))
         log.note("the run could not be started: its run file is unreadable. Please tell the site's administrator.")
         return NO_RUN_FILE
+    if run.log_shares is not None:
+        log.limit(*run.log_shares)
     return JobInit(run, log).run()
 
 

@@ -5,26 +5,29 @@ from __future__ import annotations
 import errno
 import os
 
+from toolkit_ext.job_init.log_files import LogFiles
 from toolkit_ext.job_init.processes import report
 
 __all__ = ["Log"]
 
 
 class Log:
-    """The run's log. A full disk costs output, never the job: what cannot be written is dropped, counted, and noted later.
-
-    Everything that is kept goes through `write`, so a limit on what is kept belongs there.
-    """
+    """The run's log. A full disk costs output, never the job: what cannot be written is dropped, counted, and noted later."""
 
     def __init__(self, path: str) -> None:
         self._lost = 0
         self._why = ""
         self._line_open = False
+        self._files: LogFiles | None = None
         try:
-            self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NOCTTY)
+            self._files = LogFiles(path)
         except OSError as error:
             report(f"cannot open {path} ({error.strerror}); the output goes to the engine's log")
-            self._fd = 1
+
+    def limit(self, head: int, segment: int) -> None:
+        """Keep `head` bytes of the output, and of what follows the last one or two segments of `segment` bytes."""
+        if self._files is not None:
+            self._files.limit(head, segment)
 
     def write(self, data: bytes) -> None:
         if self._lost and not self._tell_loss():
@@ -49,7 +52,7 @@ class Log:
         rest = memoryview(data)
         while rest:
             try:
-                rest = rest[os.write(self._fd, rest) :]
+                rest = rest[(self._files.append(rest) if self._files else os.write(1, rest)) :]
             except OSError as error:
                 self._why = os.strerror(error.errno or errno.EIO)
                 break

@@ -24,6 +24,10 @@ class Run:
         self.lab_port = _number(fields["lab_port"])
         self.stop_grace = _number(fields["stop_grace"])
         self.prewarm = bool(fields.get("prewarm", False))
+        # Bytes of the log's head and of each segment of its tail; without them everything goes into the head.
+        self.log_shares: tuple[int, int] | None = None
+        if "log_head" in fields:
+            self.log_shares = (max(1, _number(fields["log_head"])), max(1, _number(fields.get("log_segment"))))
 
 
 def _number(value: object) -> int:

@@ -17,9 +17,11 @@
     }
   }
 
-  async function read(path, headers, use) {
+  // What a long answer brings, as it comes; the status if it brings nothing.
+  async function read(path, headers, use, opened = () => {}) {
     const reply = await get(path, headers);
     if (!reply.ok) return reply.status;
+    opened(reply.headers);
     const reader = reply.body.getReader();
     const decoder = new TextDecoder();
     for (;;) {
@@ -71,21 +73,55 @@
 
   const log = document.getElementById("log");
   const KEEP = 400000; // characters; the command line has the rest
-  let offset = 0;
+  let run = null; // index of the run that is shown; null: the newest, whichever that is
+  let offset = 0; // position in the run's whole output
+
+  function print(text) {
+    const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
+    log.textContent = (log.textContent + text).slice(-KEEP);
+    if (atEnd) log.scrollTop = log.scrollHeight;
+  }
+
+  // One answer is without gaps: where it begins later than asked for, output is not kept.
+  function logOpened(headers) {
+    const start = Number(headers.get("X-Toolkit-Log-Start"));
+    run = Number(headers.get("X-Toolkit-Run-Index"));
+    if (start > offset) print(`\n[… ${start - offset} bytes of output are not kept here …]\n`);
+    offset = start;
+  }
+
+  async function runHasEnded() {
+    const reply = await get("");
+    if (!reply.ok) return false;
+    const job = await reply.json();
+    const newest = Math.max(0, ...job.runs.map((one) => one.index));
+    if (job.alive && newest <= run) return false;
+    return { next: newest > run };
+  }
+
   (async () => {
-    let status;
-    do {
+    for (;;) {
+      const wanted = `/logs?follow=true&gap=end&offset=${offset}${run === null ? "" : `&run=${run}`}`;
+      let status = 0;
+      let received = 0;
+      let ended = false;
       try {
-        status = await read(`/logs?follow=true&offset=${offset}`, {}, (text, length) => {
+        status = await read(wanted, {}, (text, length) => {
           offset += length;
-          const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
-          log.textContent = (log.textContent + text).slice(-KEEP);
-          if (atEnd) log.scrollTop = log.scrollHeight;
-        });
-      } catch {
-        status = 0;
+          received += length;
+          print(text);
+        }, logOpened);
+        if (status === 200 && received === 0) ended = await runHasEnded();
+      } catch (error) {
+        console.info("the output breaks off; going on where it broke", error);
       }
-      if (status !== 200) await pause(1000);
-    } while (status === 0 || status >= 500);
+      if (status >= 400 && status < 500) return;
+      if (ended && !ended.next) return;
+      if (ended) {
+        run += 1;
+        offset = 0;
+        print(`\n[… run ${run} …]\n`);
+      } else if (received === 0) await pause(1000);
+    }
   })();
 })();

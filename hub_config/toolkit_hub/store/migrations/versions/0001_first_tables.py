@@ -35,6 +35,13 @@ def upgrade() -> None:
         sa.UniqueConstraint("name"),
     )
     op.create_table(
+        "pulled_images",
+        sa.Column("reference", sa.String(length=512), nullable=False),
+        sa.Column("image_id", sa.String(length=255), nullable=False),
+        sa.Column("pulled", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("reference"),
+    )
+    op.create_table(
         "accounts",
         sa.Column("id", sa.String(length=36), nullable=False),
         sa.Column("organization_id", sa.String(length=36), nullable=False),
@@ -204,7 +211,7 @@ def upgrade() -> None:
         sa.Column("peak_memory", sa.BigInteger(), nullable=True),
         sa.Column("deadline", sa.DateTime(timezone=True), nullable=True),
         sa.Column("warned", sa.DateTime(timezone=True), nullable=True),
-        sa.Column("log_removed", sa.Boolean(), nullable=False),
+        sa.Column("log_removed", sa.DateTime(timezone=True), nullable=True),
         sa.Column("server_removed", sa.Boolean(), nullable=False),
         sa.Column("created", sa.DateTime(timezone=True), nullable=False),
         sa.Column("queued", sa.DateTime(timezone=True), nullable=True),
@@ -252,6 +259,7 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_accounts_organization_id"))
 
     op.drop_table("accounts")
+    op.drop_table("pulled_images")
     op.drop_table("organizations")
     with op.batch_alter_table("events", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_events_urn"))

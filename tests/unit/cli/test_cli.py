@@ -19,56 +19,13 @@ import pytest
 import yaml
 
 from tests.unit.canned_service import JOB_ID, PASSWORD, TOKEN, Service, make_job, running_service
-from toolkit_client.cli.app import run, toolkit
+from tests.unit.cli.conftest import Cli
+from toolkit_client.cli.app import toolkit
 from toolkit_client.cli.safe_text import escape
 from toolkit_client.errors import Conflict, InvalidRequest, PermissionDenied
 from toolkit_client.models import JobSpec, JobState
 
 OTHER_ID = "00d0c0c0-0b00-0fae-0000-d00beabf000a"
-
-
-class Cli:
-    """Runs command lines in this process; `out` and `err` are what the last one printed."""
-
-    def __init__(self, capture: pytest.CaptureFixture[bytes], patch: pytest.MonkeyPatch) -> None:
-        self._capture, self._patch = capture, patch
-        self.out, self.err = "", ""
-        self.raw = b""
-
-    def __call__(self, *words: str, stdin: str = "", code: int = 0) -> str:
-        self._patch.setattr(sys, "stdin", io.StringIO(stdin))
-        try:
-            got = run(list(words))
-        except SystemExit as end:
-            got = end.code
-        self.raw, err = self._capture.readouterr()
-        self.out, self.err = self.raw.decode(errors="replace"), err.decode()
-        assert got == code, self.err
-        return self.out
-
-
-@pytest.fixture
-def service() -> Iterator[Service]:
-    with running_service() as running:
-        yield running
-
-
-@pytest.fixture
-def config(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    for name in ("TOOLKIT_URL", "TOOLKIT_TOKEN", "TOOLKIT_PROFILE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    return tmp_path / "config" / "toolkit" / "config.json"
-
-
-@pytest.fixture
-def cli(
-    service: Service, config: Path, monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]
-) -> Cli:
-    """Signed in by the environment."""
-    monkeypatch.setenv("TOOLKIT_URL", service.url)
-    monkeypatch.setenv("TOOLKIT_TOKEN", TOKEN)
-    return Cli(capsysbinary, monkeypatch)
 
 
 # --- what is printed ---------------------------------------------------------------------------------------------------

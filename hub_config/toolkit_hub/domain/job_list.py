@@ -1,0 +1,164 @@
+"""Lists of jobs. Which ones somebody sees is part of the query, never a filter afterwards."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import defaultdict
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Text, cast, func, or_, select
+from sqlalchemy.orm import Session
+
+from toolkit_client.errors import InvalidRequest
+from toolkit_client.models import ALIVE_STATES
+from toolkit_hub import clock
+from toolkit_hub.domain.access import Actor, authorise
+from toolkit_hub.domain.accounts import account_for
+from toolkit_hub.domain.job_view import row_to_json
+from toolkit_hub.domain.site import Site
+from toolkit_hub.store.tables import Account, Job, Organization, Run, User
+
+__all__ = ["JobFilter", "list_jobs"]
+
+#: Accounts up to which each is read by its own index.
+SOURCES = 8
+
+
+@dataclass(frozen=True)
+class JobFilter:
+    """What a list of jobs is narrowed to. `tag` is a key, or `key=value`."""
+
+    mine: bool = False
+    account: str | None = None
+    name: str | None = None
+    tag: str | None = None
+    states: frozenset[str] = field(default_factory=frozenset)
+    created_since: datetime | None = None
+    limit: int = 100
+    cursor: str | None = None
+
+
+def list_jobs(session: Session, site: Site, actor: Actor, wanted: JobFilter) -> dict[str, Any]:
+    """The jobs that the actor may see, newest first: the JSON of a `Page[Job]`, with times as `datetime`.
+
+    First the numbers of the page, each source read by an index that is in their order, so that reading stops with the page
+    however many jobs there are; then plain rows, for mapped objects with all that hangs on them would cost more than the rest.
+    """
+    numbers, now = _numbers(session, actor, wanted), clock.now()
+    shown = numbers[: wanted.limit]
+    rows = session.execute(_ROWS.where(Job.seq.in_(shown)).order_by(Job.seq.desc())).all()
+    runs = _runs_of(session, [row.id for row in rows])
+    items = []
+    for row in rows:
+        if _has_tag(row.tags, wanted.tag):
+            creator = f"{row.organization}.{row.creator_name}"
+            items.append(row_to_json(row, row.organization_id, row.account_name, creator, runs[row.id], site, now))
+    return {"items": items, "next": str(shown[-1]) if len(numbers) > wanted.limit else None}
+
+
+_ROWS = (
+    select(
+        *Job.__table__.c,
+        Account.organization_id,
+        Account.full_name.label("account_name"),
+        User.name.label("creator_name"),
+        Organization.name.label("organization"),
+    )
+    .select_from(Job)
+    .join(Account, Account.id == Job.account_id)
+    .join(User, User.id == Job.creator_id)
+    .join(Organization, Organization.id == User.organization_id)
+)
+
+
+def _numbers(session: Session, actor: Actor, wanted: JobFilter) -> list[int]:
+    """One more than the page, if there are as many."""
+    conditions = _conditions(wanted)
+    found: set[int] = set()
+    for source in _sources(session, actor, wanted):
+        query = select(Job.seq).where(*source, *conditions).order_by(Job.seq.desc()).limit(wanted.limit + 1)
+        found.update(session.scalars(query))
+    return sorted(found, reverse=True)[: wanted.limit + 1]
+
+
+def _sources(session: Session, actor: Actor, wanted: JobFilter) -> list[list[ColumnElement[bool]]]:
+    """Conditions that together, and each by itself, give only jobs that the actor may see: `policy.decision` for job:get."""
+    of_account = []
+    if wanted.account:
+        account = account_for(session, actor, wanted.account)
+        authorise(session, actor, "account:get", account.urn)
+        of_account = [Job.account_id == account.id]
+    if wanted.mine:
+        creator = _unindexed(Job.creator_id) if _only_alive(wanted) else Job.creator_id
+        return [[creator == actor.user_id, *of_account]]
+    if actor.admin:
+        accounts = select(Account.id).where(Account.organization_id == actor.organization_id)
+        return [[_unindexed(Job.account_id).in_(accounts), *of_account]]
+    owned = _owned_accounts(session, actor)
+    mine = _unindexed(Job.creator_id) == actor.user_id
+    if of_account or _only_alive(wanted) or len(owned) > SOURCES:
+        return [[or_(mine, _unindexed(Job.account_id).in_(owned)), *of_account]]
+    return [[Job.creator_id == actor.user_id], *([Job.account_id == account_id] for account_id in owned)]
+
+
+def _owned_accounts(session: Session, actor: Actor) -> list[str]:
+    tree = select(Account.id).where(Account.id == actor.home_account_id).cte("owned", recursive=True)
+    owned = tree.union(select(Account.id).join(tree, Account.parent_id == tree.c.id))
+    return list(session.scalars(select(owned.c.id)))
+
+
+def _conditions(wanted: JobFilter) -> list[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = []
+    if wanted.name:
+        conditions.append(Job.name == wanted.name)
+    if wanted.tag:
+        conditions.append(cast(Job.tags, Text).contains(_tag_as_stored(wanted.tag), autoescape=True))
+    if wanted.states:
+        # Few jobs are alive, so that index is worth while; for the others the newest are looked through.
+        column = Job.state if _only_alive(wanted) else _unindexed(Job.state)
+        conditions.append(column.in_(sorted(wanted.states)))
+    if wanted.created_since:
+        conditions.append(Job.created >= wanted.created_since)
+    if wanted.cursor:
+        conditions.append(Job.seq < _seq_of(wanted.cursor))
+    return conditions
+
+
+def _only_alive(wanted: JobFilter) -> bool:
+    return bool(wanted.states) and wanted.states <= ALIVE_STATES
+
+
+def _unindexed(column: Any) -> ColumnElement[str]:
+    """The column, in a form that no index serves: else the database reads all that match, and sorts them."""
+    return func.coalesce(column, "")
+
+
+def _runs_of(session: Session, job_ids: list[str]) -> dict[str, list[Any]]:
+    runs: dict[str, list[Any]] = defaultdict(list)
+    query = select(*Run.__table__.c).where(Run.job_id.in_(job_ids)).order_by(Run.job_id, Run.index)
+    for row in session.execute(query):
+        runs[row.job_id].append(row)
+    return runs
+
+
+def _tag_as_stored(tag: str) -> str:
+    """A piece of the stored JSON that each job with the tag has; not only those, see `_has_tag`."""
+    key, equals, value = tag.partition("=")
+    whole = json.dumps({"key": key, "value": value})
+    return whole if equals else json.dumps({"key": key})[:-1]
+
+
+def _has_tag(tags: list[dict[str, Any]], wanted: str | None) -> bool:
+    if wanted is None:
+        return True
+    key, equals, value = wanted.partition("=")
+    return any(tag["key"] == key and (not equals or tag.get("value") == value) for tag in tags or ())
+
+
+def _seq_of(cursor: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,18}", cursor):
+        raise InvalidRequest("that is no cursor of this list", "use the `next` of the page before")
+    return int(cursor)

@@ -1,0 +1,85 @@
+"""What a job must pass before it is put in the queue. Nothing here writes."""
+
+from __future__ import annotations
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from toolkit_client.errors import Conflict, InvalidRequest
+from toolkit_client.models import ALIVE_STATES, JobSpec
+from toolkit_hub.domain.access import Actor
+from toolkit_hub.domain.images import check_image
+from toolkit_hub.domain.site import Site
+from toolkit_hub.queue.plan import Amount, impossible
+from toolkit_hub.store.tables import Account, Job
+
+__all__ = ["ALIVE", "check_interactive_limit", "check_name", "check_possible", "name_holder"]
+
+ALIVE = tuple(state.value for state in ALIVE_STATES)
+
+
+def check_possible(spec: JobSpec, site: Site) -> None:
+    """Raises `InvalidRequest` for what this site can never run, or could only run without a part of it."""
+    for problem, hint in _not_here(spec):
+        raise InvalidRequest(f"this site cannot run that job yet: {problem}", hint)
+    check_image(site, spec.image or site.default_image)
+    why = impossible(Amount(spec.resources.cpu, spec.resources.mem), site.total)
+    if why:
+        raise InvalidRequest(f"this job can never start here: {why}", "ask for less with --cpu and --mem")
+
+
+def _not_here(spec: JobSpec) -> list[tuple[str, str]]:
+    """Wishes that would be ignored, so that the job would run as something else than was asked for."""
+    asked = spec.resources
+    named = {
+        "gpuMem": asked.gpu_mem,
+        "gpuModel": asked.gpu_model,
+        "gpuCudaVersion": asked.gpu_cuda_version,
+        "gpuTensorCores": asked.gpu_tensor_cores,
+    }
+    filters = [name for name, value in named.items() if value]
+    found = []
+    if asked.gpu:
+        found.append(
+            (f"it asks for {asked.gpu} GPU{'s' * (asked.gpu > 1)}, and no GPUs are given out", "leave gpu out")
+        )
+    elif filters:
+        found.append(
+            (f"{', '.join(filters)} say which GPUs, and no GPU is asked for", "leave them out, or ask for gpu")
+        )
+    if asked.cpu_model:
+        found.append(("jobs cannot choose a CPU model", "leave cpuModel out"))
+    if asked.replicas > 1:
+        found.append((f"it asks for {asked.replicas} machines at once", "leave replicas out"))
+    if spec.data:
+        found.append((f"it mounts data ({spec.data[0]})", "leave data out, or put the files in the image"))
+    if spec.role is not None:
+        found.append(("jobs have no roles", "leave role out"))
+    for name in spec.options:
+        found.append((f"the option {name[:60]!r} is not known", "leave it out"))
+    return found
+
+
+def name_holder(session: Session, account: Account, name: str) -> Job | None:
+    """The living job that has this name in the account."""
+    return session.scalar(select(Job).where(Job.account_id == account.id, Job.name == name, Job.state.in_(ALIVE)))
+
+
+def check_name(session: Session, account: Account, name: str | None, but: Job | None = None) -> None:
+    """Raises `Conflict` when a living job of the account, other than `but`, has the name."""
+    holder = name_holder(session, account, name) if name is not None else None
+    if holder is not None and holder is not but:
+        raise Conflict(
+            f"the name {name} is in use in {account.full_name} by job {holder.id}",
+            "choose another name, kill that job, or take its name with --enforce-name; the name is free when it has ended",
+        )
+
+
+def check_interactive_limit(session: Session, site: Site, actor: Actor) -> None:
+    query = select(func.count()).where(Job.creator_id == actor.user_id, Job.interactive, Job.state.in_(ALIVE))
+    alive = session.scalar(query) or 0
+    if alive >= site.interactive_limit:
+        raise Conflict(
+            f"you have {alive} interactive jobs, and the site allows {site.interactive_limit}",
+            "kill one of them, or submit without --interactive",
+        )
