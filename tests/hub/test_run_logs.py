@@ -299,7 +299,7 @@ for name in log log.1 log.2 log.times; do
 done
 echo tried
 truncate -s 1T log; truncate -s 1T log.1; truncate -s 1T log.times
-fallocate -n -l 20G log.2
+fallocate -n -l 5G log.2
 head -c 60000000 /dev/zero >> log.2
 python3 - <<'END'
 import fcntl, signal

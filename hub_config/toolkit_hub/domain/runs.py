@@ -193,8 +193,9 @@ def mark_ended(session: Session, run_id: str, ending: Ending) -> bool:
     if not JobState(run.state).alive:
         return False
     run.exit_code, run.ip = ending.exit_code, None
-    run.started = run.started or ending.started
-    run.ended = ending.ended or clock.now()
+    # Both by the engine's clock where it knows them; whatever our own did meanwhile, no run ends before it began.
+    run.started = ending.started or run.started
+    run.ended = max(ending.ended or clock.now(), run.started or run.created)
     run.peak_memory = _peak(run, ending)
     state, info = _final_state(run, ending)
     _set_state(session, run, state, info)

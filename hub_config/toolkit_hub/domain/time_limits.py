@@ -20,6 +20,8 @@ __all__ = ["change_limit", "default_limit", "enforce", "something_due"]
 
 #: The warning comes this long before the end, or a tenth of the limit before it, whichever is less.
 LONGEST_WARNING = timedelta(minutes=15)
+#: Limits are looked at every second: a shorter warning of a short limit could be missed.
+SHORTEST_WARNING = timedelta(seconds=2)
 
 
 def default_limit(spec: JobSpec, site: Site) -> int:
@@ -69,4 +71,5 @@ def _is_due(run: Run, deadline: datetime, now: datetime) -> bool:
 
 
 def _warning_time(run: Run, deadline: datetime) -> datetime:
-    return deadline - min(LONGEST_WARNING, timedelta(seconds=run.job.max_run_time / 10))
+    tenth = timedelta(seconds=run.job.max_run_time / 10)
+    return deadline - max(SHORTEST_WARNING, min(LONGEST_WARNING, tenth))

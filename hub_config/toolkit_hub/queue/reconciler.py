@@ -19,6 +19,7 @@ from toolkit_client.errors import ToolkitError
 from toolkit_client.models import JobState
 from toolkit_hub import clock
 from toolkit_hub.domain import runs
+from toolkit_hub.domain.log_guard import cut_to_limits
 from toolkit_hub.queue.hub_api import HubApi, HubRefused, HubUnavailable
 from toolkit_hub.queue.memory_peaks import MemoryPeaks
 from toolkit_hub.store import Store
@@ -349,3 +350,5 @@ def _remove_scratch(run_dir: Path) -> None:
     with contextlib.suppress(OSError):  # the sweep of the state folder comes by
         remove_tree(run_dir / "home")
     (run_dir / "run.json").unlink(missing_ok=True)
+    # Nobody writes to the log any more; a run that lived between two looks of the guard is looked at here.
+    cut_to_limits(run_dir)
