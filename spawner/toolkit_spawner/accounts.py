@@ -30,8 +30,8 @@ PASSWD_LINE = re.compile(rb"[^:\0-\x20+-][^:\0-\x1f]*:[^:\0-\x1f]*:\d{1,10}:\d{1
 GROUP_LINE = re.compile(rb"[^:\0-\x20+-][^:\0-\x1f]*:[^:\0-\x1f]*:\d{1,10}:[^:\0-\x1f]*")
 
 
-async def ensure_accounts(engine: Engine, folder: Path, image_id: str) -> Accounts:
-    """The files for an image, made at its first run. `image_id`: the engine's, as ``sha256:…``.
+async def ensure_accounts(engine: Engine, folder: Path, image_id: str, instance: str) -> Accounts:
+    """The files for an image, made at its first run. `image_id`: the engine's, as ``sha256:…``; `instance`: the site's id.
 
     Raises `EngineRefused` and `EngineUnavailable`.
     """
@@ -41,7 +41,7 @@ async def ensure_accounts(engine: Engine, folder: Path, image_id: str) -> Accoun
     made = Accounts(folder / name / "passwd", folder / name / "group")
     if not (made.passwd.exists() and made.group.exists()):
         paths = ["/etc/passwd", "/etc/group", *SHELLS]
-        found = await engine.image_files(image_id, paths, LONGEST_FILE)
+        found = await engine.image_files(image_id, paths, LONGEST_FILE, instance)
         shell = next((path for path in SHELLS if path in found), SHELLS[-1])
         _keep(folder, name, passwd_text(found.get("/etc/passwd", b""), shell), group_text(found.get("/etc/group", b"")))
     return made

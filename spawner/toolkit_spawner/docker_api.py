@@ -76,7 +76,7 @@ class NoSuchObject(EngineRefused):
 
 @dataclass(frozen=True)
 class ContainerState:
-    """What the engine says about a container."""
+    """What the engine says about a container; `run` is empty for one that only shows an image's files."""
 
     id: str
     run: str
@@ -86,6 +86,7 @@ class ContainerState:
     oom_killed: bool
     error: str
     ip: str | None
+    created_at: str
     started_at: str
     finished_at: str
     image: str
@@ -135,7 +136,7 @@ class Engine:
         except NotFound as error:
             raise NoSuchObject(str(error.explanation or error)) from error
         except APIError as error:
-            if error.is_server_error() and error.response.request.method == "GET":
+            if error.is_server_error() and error.response.request.method in ("GET", "HEAD"):
                 # Asked what is, it failed to say: that tells nothing about any container.
                 raise EngineUnavailable(f"Docker Engine failed to answer: {error.explanation or error}") from error
             raise EngineRefused(str(error.explanation or error)) from error
@@ -220,12 +221,13 @@ class Engine:
         finally:
             self._guard(lambda client: client.remove_container(created["Id"], force=True), CALL_TIMEOUT_S)
 
-    async def image_files(self, image: str, paths: Sequence[str], limit: int) -> dict[str, bytes]:
+    async def image_files(self, image: str, paths: Sequence[str], limit: int, instance: str) -> dict[str, bytes]:
         """Those of `paths` that are files in an image, with their content; empty for what is longer than `limit` bytes.
 
         Links are followed within the image. Nothing of it is run or written anywhere.
         """
-        return await self.slow_call(lambda client: read_image_files(client, image, paths, limit), 30)
+        labels = {INSTANCE_LABEL: instance}
+        return await self.slow_call(lambda client: read_image_files(client, image, paths, limit, labels), 30)
 
     # --- containers ---------------------------------------------------------------------------------------------------
 
@@ -393,6 +395,7 @@ def _state(raw: dict[str, Any]) -> ContainerState:
         oom_killed=bool(state["OOMKilled"]),
         error=str(state.get("Error") or ""),
         ip=addresses[0] if addresses else None,
+        created_at=raw["Created"],
         started_at=state["StartedAt"],
         finished_at=state["FinishedAt"],
         image=raw["Image"],

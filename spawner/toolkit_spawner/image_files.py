@@ -21,9 +21,12 @@ GO_TYPE_BITS = 1 << 31 | GO_SYMLINK | 1 << 26 | 1 << 25 | 1 << 24 | 1 << 21 | 1 
 LINKS_FOLLOWED = 3
 
 
-def read_image_files(client: Any, image: str, paths: Sequence[str], limit: int) -> dict[str, bytes]:
+def read_image_files(
+    client: Any, image: str, paths: Sequence[str], limit: int, labels: dict[str, str]
+) -> dict[str, bytes]:
     """See `Engine.image_files`. `client` is a docker ``APIClient``, whose errors pass."""
-    config = {"Image": image, "Entrypoint": ["none"], "Labels": {PROBE_LABEL: "files"}, "NetworkDisabled": True}
+    labels = {PROBE_LABEL: "files", **labels}
+    config = {"Image": image, "Entrypoint": ["none"], "Labels": labels, "NetworkDisabled": True}
     created = str(client.create_container_from_config(config)["Id"])
     try:
         found = {path: _content(client, created, path, limit) for path in paths}
@@ -49,8 +52,9 @@ def overlay_layer(pid: int) -> str | None:
 def _content(client: Any, container_id: str, path: str, limit: int) -> bytes | None:
     for _ in range(LINKS_FOLLOWED):
         reply = client.head(client._url("/containers/{0}/archive", container_id), params={"path": path})
-        if reply.status_code != HTTPStatus.OK:
+        if reply.status_code == HTTPStatus.NOT_FOUND:
             return None
+        client._raise_for_status(reply)
         about = json.loads(base64.b64decode(reply.headers["X-Docker-Container-Path-Stat"]))
         if not about["mode"] & GO_TYPE_BITS:
             return _archived(client, container_id, path) if about["size"] <= limit else b""

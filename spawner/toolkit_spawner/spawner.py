@@ -199,7 +199,7 @@ class ToolkitSpawner(DockerSpawner):
         runtime = (Path(spec.runtime_dir) / "current").resolve()
         if not runtime.is_dir():
             raise CannotStart("the job runtime has not been built on this machine: run `make runtime`")
-        accounts = await ensure_accounts(_engine(), Path(spec.accounts_dir), str(image["Id"]))
+        accounts = await ensure_accounts(_engine(), Path(spec.accounts_dir), str(image["Id"]), spec.instance)
         return container_config(spec, job_init_command(), str(runtime), accounts)
 
     async def _image(self, spec: LaunchSpec) -> dict[str, Any]:

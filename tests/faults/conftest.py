@@ -82,10 +82,37 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> FaultPlan:
 def relayed_site(
     tmp_path_factory: pytest.TempPathFactory, relay: EngineRelay, plan: FaultPlan
 ) -> Iterator[RunningSite]:
-    state = tmp_path_factory.mktemp("faults") / "state"
+    yield from running_behind(relay, plan, tmp_path_factory.mktemp("faults") / "state")
+
+
+def running_behind(relay: EngineRelay, plan: FaultPlan, state: Path) -> Iterator[RunningSite]:
     values = f"{plan.site_values}\nc.Toolkit.cpus = 16\nc.Toolkit.memory = 64.0"
     # The hub soon gives up a server that nobody answers for, so that a test need not wait for two minutes.
     yield from running(state, values, {"DOCKER_HOST": relay.url}, "c.ToolkitSpawner.http_timeout = 5")
+
+
+@dataclass(frozen=True)
+class World:
+    """A site, its way to the engine, and what fails in it."""
+
+    site: RunningSite
+    relay: EngineRelay
+    plan: FaultPlan
+
+
+@pytest.fixture(scope="session")
+def world(relayed_site: RunningSite, relay: EngineRelay, plan: FaultPlan) -> World:
+    return World(relayed_site, relay, plan)
+
+
+@pytest.fixture(scope="session")
+def worlds(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[World, World]]:
+    """Two: while one waits for a unit to come back, the other uses the processors."""
+    plan, relay = FaultPlan(tmp_path_factory.mktemp("plan")), EngineRelay()
+    relay.up()
+    for site in running_behind(relay, plan, tmp_path_factory.mktemp("faults") / "state"):
+        yield world, World(site, relay, plan)
+    relay.close()
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from typing import Any
 
 UNITS = {"toolkit_hub.hub": "hub", "toolkit_hub.service": "service", "toolkit_hub.gate.__main__": "gate"}
 #: Calls that go on by themselves and belong to no scenario.
-UNCOUNTED = re.compile(r"/(events|_ping|version|info)$")
+UNCOUNTED = re.compile(r"/(events|_ping|version|info|images/json)$")
 ID = re.compile(r"/(?:toolkit-j[a-z2-7]{26}|[0-9a-f]{64}|sha256:[0-9a-f]{64})(?=/|$)")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import time
 import uuid
@@ -132,10 +133,12 @@ class Scenario:
 
 
 class Life(Scenario):
+    """The first run of an image, which takes the most steps."""
+
     name = "submit, start, finish"
 
     def prepare(self, scene: Scene) -> None:
-        pass
+        shutil.rmtree(scene.site.settings.accounts_dir, ignore_errors=True)
 
     def act(self, scene: Scene) -> None:
         scene.submit()

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import random
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.faults.conftest import Tally
+from tests.faults.conftest import Tally, World
 from tests.faults.scenarios import Scene
-from tests.support.engine_relay import EngineRelay
-from tests.support.fault_plan import FaultPlan, Point
-from tests.support.invariants import wait_for_rest
-from tests.support.running_site import RunningSite, wait_until
+from tests.support.fault_plan import Point
+from tests.support.invariants import check_invariants, wait_for_rest
+from tests.support.running_site import wait_until
 
 pytestmark = pytest.mark.engine
 
@@ -20,21 +20,21 @@ SEED = 11
 REACH = {"service": 30, "hub": 45}
 
 
-def kill_at_random(site: RunningSite, relay: EngineRelay, plan: FaultPlan, choice: random.Random, tally: Tally) -> None:
+def kill_at_random(world: World, choice: random.Random, tally: Tally) -> None:
     """One round: a job that ends by itself and one that is killed, and somewhere in between a unit dies."""
     unit = choice.choice(["service", "service", "hub"])
     point = Point(unit, choice.randint(1, REACH[unit]))
     fault = choice.choice(["kill-before", "kill-after"])
-    finished, killed = Scene(site, relay), Scene(site, relay)
+    finished, killed = Scene(world.site, world.relay), Scene(world.site, world.relay)
     try:
-        with plan.failing(point, fault):
+        with world.plan.failing(point, fault):
             finished.submit()
             killed.submit()
             killed.kill()
             finished.finish()
             killed.wait("CANCELLED")
-            wait_until(site.is_ready, "all units to answer", 75, interval=0.2)
-            wait_for_rest(site)
+            wait_until(world.site.is_ready, "all units to answer", 75, interval=0.2)
+            wait_for_rest(world.site)
         finished.ended_as_it_should()
         assert killed.job().state == "CANCELLED"
     except BaseException:
@@ -45,15 +45,23 @@ def kill_at_random(site: RunningSite, relay: EngineRelay, plan: FaultPlan, choic
 
 
 @pytest.mark.sample
-def test_some_random_kills(shaky: RunningSite, relay: EngineRelay, plan: FaultPlan, tally: Tally) -> None:
+def test_some_random_kills(world: World, tally: Tally) -> None:
     choice = random.Random(SEED)
     for _ in range(2):
-        kill_at_random(shaky, relay, plan, choice, tally)
+        kill_at_random(world, choice, tally)
+    check_invariants(world.site)
 
 
 @pytest.mark.exhaustive
 @pytest.mark.timeout(1800)
-def test_a_hundred_random_kills(shaky: RunningSite, relay: EngineRelay, plan: FaultPlan, tally: Tally) -> None:
-    choice = random.Random(SEED)
-    for _ in range(100):
-        kill_at_random(shaky, relay, plan, choice, tally)
+def test_a_hundred_random_kills(worlds: tuple[World, World], tally: Tally) -> None:
+    def fifty(world: World, seed: int) -> None:
+        choice = random.Random(seed)
+        for _ in range(50):
+            kill_at_random(world, choice, tally)
+
+    with ThreadPoolExecutor(2) as threads:
+        for task in [threads.submit(fifty, world, SEED + number) for number, world in enumerate(worlds)]:
+            task.result()
+    for world in worlds:
+        check_invariants(world.site)

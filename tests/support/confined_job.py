@@ -115,7 +115,7 @@ class JobHouse:
         )  # fmt: skip
         prepare_run_files(folder, folder / "home", run_file(spec, command))
         found = await self.engine.image(image)
-        accounts = await ensure_accounts(self.engine, self._folder / "accounts", found["Id"])
+        accounts = await ensure_accounts(self.engine, self._folder / "accounts", found["Id"], self.network.instance)
         await self.keeper.ensure(self.network)
         body = container_config(spec, job_init_command(), str(self._runtime), accounts)
         created = await self.engine.create(f"toolkit-{name}", body)

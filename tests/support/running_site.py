@@ -24,7 +24,7 @@ from toolkit_hub.configure import Toolkit
 from toolkit_hub.host.readiness import problem_of, routes_problem
 from toolkit_hub.host.unit import UNITS
 from toolkit_hub.store import Store
-from toolkit_spawner.docker_api import INSTANCE_LABEL, ContainerState, Engine
+from toolkit_spawner.docker_api import INSTANCE_LABEL, RUN_LABEL, ContainerState, Engine
 from toolkit_spawner.network import Firewall
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -131,7 +131,7 @@ class RunningSite:
 
     def destroy(self) -> None:
         self.stop()
-        for container in self.containers():
+        for container in self._all_containers():
             self.engine_call(lambda engine, found=container: engine.remove(found.id))
         self.engine_call(lambda engine: engine.remove_network(self.settings.docker_network))
         Firewall().remove(self.settings.jobs_bridge)
@@ -227,15 +227,21 @@ class RunningSite:
             return pool.submit(asyncio.run, run()).result()
 
     def containers(self) -> list[ContainerState]:
+        """Those of runs."""
+        return [found for found in self._all_containers() if found.run]
+
+    def _all_containers(self) -> list[ContainerState]:
         found = self.engine_call(lambda engine: engine.list_runs(self.settings.instance_id))
         assert isinstance(found, list)
         return found
 
     def raw_containers(self) -> list[dict[str, Any]]:
-        """As the engine describes them."""
+        """Those of runs, as the engine describes them."""
+
+        labels = [f"{INSTANCE_LABEL}={self.settings.instance_id}", RUN_LABEL]
 
         def inspect_all(client: Any) -> list[dict[str, Any]]:
-            found = client.containers(all=True, filters={"label": f"{INSTANCE_LABEL}={self.settings.instance_id}"})
+            found = client.containers(all=True, filters={"label": labels})
             described = []
             for item in found:
                 with contextlib.suppress(NotFound):

@@ -39,10 +39,9 @@ async def own_server(call: Call) -> Job:
 
 
 def _answer(call: Call, job: Job, new: bool) -> Job:
-    """201 for what was made now, 200 for what was there."""
-    if new:
-        call.context.wake_queue()
-    else:
+    """201 for what was made now, 200 for what was there: perhaps by a try that could not say so any more."""
+    call.context.wake_queue()
+    if not new:
         call.status = 200
     return job
 

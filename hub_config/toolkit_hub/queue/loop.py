@@ -72,6 +72,7 @@ class QueueLoop:
                     self._reconciler.poke(run_id)
             except Exception:
                 log.exception("admission failed; trying again")
+                self._look_now.set()  # it may have been carried out, with only its outcome lost
                 await asyncio.sleep(1)
                 continue
             await self._reconciler.changed.wait()

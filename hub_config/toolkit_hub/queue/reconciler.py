@@ -41,6 +41,8 @@ HUB_BUSY_S = 0.5
 
 #: A run that was admitted longer ago than this is not being started for the first time.
 FRESH = timedelta(seconds=5)
+#: A container that shows an image's files and is older than this was left behind.
+PROBE_LIFE = timedelta(seconds=60)
 
 
 @dataclass(frozen=True)
@@ -257,6 +259,9 @@ class Reconciler:
             self.poke(run.id)
         known = {run.server_name for run in pending}
         for container in await self._engine.list_runs(self._instance):
+            if not container.run:
+                await self._remove_left_probe(container)
+                continue
             if container.run in known:
                 if container.running:
                     self.peaks.watch(container.run, container.id)
@@ -267,6 +272,12 @@ class Reconciler:
                     "container %s of run %s belongs to no living run: removed", container.id[:12], container.run
                 )
                 await self._engine.remove(container.id)
+
+    async def _remove_left_probe(self, container: ContainerState) -> None:
+        """One that showed an image's files to a hub that has died since; those in use are gone in a second."""
+        created = _engine_time(container.created_at)
+        if created is not None and clock.now() - created > PROBE_LIFE:
+            await self._engine.remove(container.id)
 
     async def on_container_start(self, server_name: str) -> None:
         """A container of ours has started; one whose run was killed or has ended meanwhile must not go on."""
