@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import json
 import tarfile
@@ -31,7 +32,9 @@ def read_image_files(
     try:
         found = {path: _content(client, created, path, limit) for path in paths}
     finally:
-        client.remove_container(created, force=True, v=True)
+        # Labelled with its site, it is found and removed later; what it showed counts all the same.
+        with contextlib.suppress(Exception):
+            client.remove_container(created, force=True, v=True)
     return {path: content for path, content in found.items() if content is not None}
 
 

@@ -6,6 +6,7 @@ failed: a test that goes through the points of a scenario counts as many cases a
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from tests.support.engine_relay import EngineRelay
 from tests.support.fault_plan import FaultPlan
 from tests.support.invariants import check_invariants
 from tests.support.running_site import RunningSite
+from toolkit_client.errors import ToolkitError
 
 HERE = Path(__file__).parent
 
@@ -119,4 +121,10 @@ def worlds(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[t
 def shaky(relayed_site: RunningSite) -> Iterator[RunningSite]:
     """After each test rows, servers, containers and records agree."""
     yield relayed_site
-    check_invariants(relayed_site)
+    try:
+        check_invariants(relayed_site)
+    finally:
+        # What a failed test left running would make the next one fail, too.
+        with contextlib.suppress(ToolkitError), relayed_site.client() as client:
+            for job in client.jobs.list(state="alive"):
+                client.jobs.kill(job.id)

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from docker.errors import NotFound
 
 from toolkit_client import Client
+from toolkit_client.errors import ServiceUnavailable
 from toolkit_client.hub_tokens import new_token
 from toolkit_client.models import Job, JobSpec
 from toolkit_hub.configure import Toolkit
@@ -198,7 +199,10 @@ class RunningSite:
         with self.client(user) as client:
 
             def reached() -> Job | None:
-                job = client.jobs.get(job_id)
+                try:
+                    job = client.jobs.get(job_id)
+                except ServiceUnavailable:
+                    return None  # a unit that a test has stopped or killed is on its way back
                 if job.state not in states and not job.alive:
                     raise AssertionError(f"job {job_id} ended: {job.state} ({job.state_info})")
                 return job if job.state in states else None
