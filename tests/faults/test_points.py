@@ -27,7 +27,7 @@ ASKING_FAULTS = ("error", "timeout", "kill-before")
 ASKED_OFTEN = 6
 #: JupyterHub's own commits: that it survives their failing is its business, that we survive its death is ours.
 HUB_FAULTS = ("kill-before",)
-HUB_SCENARIOS = ("submit, start, finish", "kill")
+HUB_SCENARIOS = ("submit, start, finish",)
 #: What the engine may refuse for good, and so end a run.
 STARTS_A_CONTAINER = re.compile(r"engine (POST /containers/(create|ID/start)|(GET|POST) /networks)")
 SEED = 7
