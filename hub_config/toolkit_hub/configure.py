@@ -177,6 +177,13 @@ class Toolkit(Configurable):
     def _default_docker_network(self) -> str:
         return f"toolkit-jobs-{self.instance_id[:8]}"
 
+    network_pool = Int(
+        2,
+        min=0,
+        help="""Places on the jobs' network that are kept ready, each by an idle container of some MiB: a job that finds one
+        starts about a third faster. 0: none.""",
+    ).tag(config=True)
+
     job_internet = Bool(
         True,
         help="""Whether jobs reach what this machine reaches beyond itself. False: they have no way out, name look-ups included.
@@ -373,6 +380,7 @@ def _configure_servers(c: Config, site: Toolkit) -> None:
     spawner.service_token = site.secret("internal-token")
     spawner.public_url = site.public_url
     spawner.instance = site.instance_id
+    spawner.network_pool = site.network_pool
     spawner.http_timeout = 120
     spawner.start_timeout = 3600  # an image may have to be pulled first
     spawner.poll_interval = 30  # Docker's events tell first; this is the net below them

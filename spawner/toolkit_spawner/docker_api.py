@@ -30,6 +30,7 @@ from docker.errors import APIError, DockerException, NotFound
 from toolkit_spawner.image_files import overlay_layer, read_image_files
 
 __all__ = [
+    "ADDRESS_LABEL",
     "INSTANCE_LABEL",
     "RUN_LABEL",
     "ContainerState",
@@ -45,6 +46,10 @@ __all__ = [
 #: Labels by which the toolkit finds its containers: the run's server name, and the site.
 RUN_LABEL = "toolkit.run"
 INSTANCE_LABEL = "toolkit.instance"
+#: Label with the address of a container that shares another one's network, of which the engine itself says nothing.
+ADDRESS_LABEL = "toolkit.address"
+#: How the engine writes that.
+SHARED_NETWORK = "container:"
 
 ResultT = TypeVar("ResultT")
 
@@ -91,6 +96,7 @@ class ContainerState:
     finished_at: str
     image: str
     removing: bool = False
+    borrowed_network: bool = False
 
 
 @dataclass(frozen=True)
@@ -385,10 +391,14 @@ def _follow(stream: Iterator[dict[str, Any]], say: Callable[[str], None]) -> Non
 
 def _state(raw: dict[str, Any]) -> ContainerState:
     state, networks = raw["State"], raw["NetworkSettings"].get("Networks") or {}
+    labels = raw["Config"].get("Labels") or {}
     addresses = [network["IPAddress"] for network in networks.values() if network.get("IPAddress")]
+    borrowed = raw["HostConfig"]["NetworkMode"].startswith(SHARED_NETWORK)
+    if borrowed and ADDRESS_LABEL in labels:  # only there: an image may have any label
+        addresses = [labels[ADDRESS_LABEL]]
     return ContainerState(
         id=raw["Id"],
-        run=(raw["Config"].get("Labels") or {}).get(RUN_LABEL, ""),
+        run=labels.get(RUN_LABEL, ""),
         running=bool(state["Running"]),
         created_only=state["Status"] == "created",
         exit_code=int(state["ExitCode"]),
@@ -400,4 +410,5 @@ def _state(raw: dict[str, Any]) -> ContainerState:
         finished_at=state["FinishedAt"],
         image=raw["Image"],
         removing=state["Status"] in ("removing", "dead"),
+        borrowed_network=borrowed,
     )

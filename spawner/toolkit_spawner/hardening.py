@@ -7,10 +7,20 @@ from pathlib import Path
 from typing import Any
 
 from toolkit_ext.job_init.log_files import FILES, shares
-from toolkit_spawner.docker_api import INSTANCE_LABEL, RUN_LABEL
-from toolkit_spawner.launch import LaunchSpec
+from toolkit_spawner.docker_api import ADDRESS_LABEL, INSTANCE_LABEL, RUN_LABEL
+from toolkit_spawner.launch import JobNetwork, LaunchSpec
 
-__all__ = ["CONTAINER_GID", "CONTAINER_UID", "HOME", "LAB_PORT", "Accounts", "container_config", "run_file"]
+__all__ = [
+    "CONTAINER_GID",
+    "CONTAINER_UID",
+    "HOME",
+    "LAB_PORT",
+    "Accounts",
+    "container_config",
+    "holder_config",
+    "place_in",
+    "run_file",
+]
 
 #: Every run, in any image: the owner of all content of volumes.
 CONTAINER_UID = 13011
@@ -20,6 +30,8 @@ LAB_PORT = 8888
 PIDS_LIMIT = 4096
 OOM_SCORE = 500
 HOME = "/home/toolkit"
+#: Bytes that a container without a job may use: some hundred KiB, but the program that starts it takes more for a moment.
+HOLDER_MEMORY = 64 * 2**20
 
 
 def run_file(spec: LaunchSpec, command: list[str] | None) -> dict[str, Any]:
@@ -68,11 +80,7 @@ def container_config(spec: LaunchSpec, entrypoint: list[str], runtime: str, acco
 def _host_config(spec: LaunchSpec, runtime: str, accounts: Accounts) -> dict[str, Any]:
     memory = int(spec.mem * 2**30)
     return {
-        "NetworkMode": spec.network.name,
-        # The engine's name server asks others on the job's behalf, from outside its network where those are on loopback. Without
-        # a way out it gets one that answers nobody, in the job's own network.
-        "Dns": [] if spec.network.internet else ["127.0.0.1"],
-        "DnsOptions": [] if spec.network.internet else ["timeout:1", "attempts:1"],  # fail soon
+        **_network_config(spec.network),
         "CapDrop": ["ALL"],
         "SecurityOpt": ["no-new-privileges"],
         "Privileged": False,
@@ -99,6 +107,52 @@ def _host_config(spec: LaunchSpec, runtime: str, accounts: Accounts) -> dict[str
         "AutoRemove": False,  # the exit code is read first
         # Only job-init's and the job server's own words; the command's output is in the run's log.
         "LogConfig": {"Type": "json-file", "Config": {"max-size": "1m", "max-file": "2"}},
+    }
+
+
+def _network_config(network: JobNetwork) -> dict[str, Any]:
+    return {
+        "NetworkMode": network.name,
+        # The engine's name server asks others on the job's behalf, from outside its network where those are on loopback. Without
+        # a way out it gets one that answers nobody, in the job's own network.
+        "Dns": [] if network.internet else ["127.0.0.1"],
+        "DnsOptions": [] if network.internet else ["timeout:1", "attempts:1"],  # fail soon
+    }
+
+
+def place_in(config: dict[str, Any], holder: str, address: str) -> dict[str, Any]:
+    """The same container, in the network namespace of another one, whose host name and name server it gets with it."""
+    own = {key: value for key, value in config["HostConfig"].items() if key not in ("Dns", "DnsOptions")}
+    return {
+        **{key: value for key, value in config.items() if key != "Hostname"},
+        "Labels": {**config["Labels"], ADDRESS_LABEL: address},
+        "HostConfig": {**own, "NetworkMode": f"container:{holder}"},
+    }
+
+
+def holder_config(network: JobNetwork, image: str, labels: dict[str, str]) -> dict[str, Any]:
+    """A container that does nothing but have a place on the jobs' network; as confined as a job, with next to no memory."""
+    return {
+        "Image": image,
+        "Entrypoint": ["sleep", "infinity"],
+        "Cmd": [],
+        "User": f"{CONTAINER_UID}:{CONTAINER_GID}",
+        "WorkingDir": "/",
+        "Labels": labels,
+        "Hostname": "job",
+        "StopSignal": "SIGKILL",
+        "Healthcheck": {"Test": ["NONE"]},
+        "HostConfig": {
+            **_network_config(network),
+            "CapDrop": ["ALL"],
+            "SecurityOpt": ["no-new-privileges"],
+            "ReadonlyRootfs": True,
+            "PidsLimit": 8,
+            "Memory": HOLDER_MEMORY,
+            "MemorySwap": HOLDER_MEMORY,
+            "RestartPolicy": {"Name": "no"},
+            "LogConfig": {"Type": "none", "Config": {}},
+        },
     }
 
 

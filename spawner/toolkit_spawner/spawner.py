@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dockerspawner import DockerSpawner
-from traitlets import Unicode
+from traitlets import Int, Unicode
 
 from toolkit_spawner.accounts import ensure_accounts
 from toolkit_spawner.docker_api import (
@@ -23,11 +23,12 @@ from toolkit_spawner.docker_api import (
     NoSuchObject,
     container_name,
 )
-from toolkit_spawner.hardening import container_config, run_file
+from toolkit_spawner.hardening import container_config, place_in, run_file
 from toolkit_spawner.launch import JobNetwork, LaunchSpec
 from toolkit_spawner.network import NetworkKeeper, NetworkProblem, isolate_ports
+from toolkit_spawner.network_pool import NetworkPool
 from toolkit_spawner.run_files import prepare_run_files
-from toolkit_spawner.runtime import job_init_command
+from toolkit_spawner.runtime import LAB_IMAGE, job_init_command
 from toolkit_spawner.service_api import LaunchRefused, ServiceApi, ServiceUnavailable
 
 __all__ = ["ToolkitSpawner"]
@@ -51,6 +52,11 @@ def _network() -> NetworkKeeper:
 
 
 @cache
+def _network_pool(size: int) -> NetworkPool:
+    return NetworkPool(_engine(), _network(), LAB_IMAGE, size)
+
+
+@cache
 def _service(url: str, token: str) -> ServiceApi:
     return ServiceApi(url, token)
 
@@ -65,6 +71,7 @@ class ToolkitSpawner(DockerSpawner):
     service_token = Unicode(help="Secret that the spawner shows to the service.").tag(config=True)
     public_url = Unicode(help="Address that users type; for links in messages.").tag(config=True)
     instance = Unicode(help="Id of this site, by which its containers are known.").tag(config=True)
+    network_pool = Int(0, min=0, help="Network places that are kept ready.").tag(config=True)
 
     # --- what JupyterHub calls ----------------------------------------------------------------------------------------
 
@@ -169,15 +176,43 @@ class ToolkitSpawner(DockerSpawner):
             return container  # it runs, or has ended: in both cases there is nothing to start
         if container is None and spec.started:
             raise LaunchRefused(f"The container of the run {self.name} is gone; the service records how the run ended.")
+        if container is not None and container.borrowed_network:
+            # Made by a hub that died before it started it: by now its network place may be another run's.
+            await _engine().remove(container.id)
+            container = None
         if container is None:
             body, _ = await asyncio.gather(self._prepare(spec), _close_off(spec.network))
-            container_id = await _engine().create(container_name(spec.server_name), body)
-        else:
-            await _close_off(spec.network)
-            container_id = container.id
+            return await self._started_in_place(spec, body) or await self._created_and_started(spec, body)
+        await _close_off(spec.network)
+        return await self._start_container(container.id, spec.network)
+
+    async def _started_in_place(self, spec: LaunchSpec, body: dict[str, Any]) -> ContainerState | None:
+        """The run in a network place that was ready; None when there is none, or none that the engine likes."""
+        pool = _network_pool(self.network_pool)
+        place = await pool.take(spec.network)
+        if place is None:
+            return None
+        try:
+            container_id = await _engine().create(
+                container_name(spec.server_name), place_in(body, place.holder, place.ip)
+            )
+            return await self._start_container(container_id)
+        except EngineRefused as error:
+            self.log.warning("%s was not started in a prepared network place: %s", self._log_name, error)
+            return None
+        finally:
+            pool.settled(place)
+
+    async def _created_and_started(self, spec: LaunchSpec, body: dict[str, Any]) -> ContainerState:
+        container_id = await _engine().create(container_name(spec.server_name), body)
+        return await self._start_container(container_id, spec.network)
+
+    async def _start_container(self, container_id: str, network: JobNetwork | None = None) -> ContainerState:
+        """Start it; `network`: the one that it is connected to now. One that the engine refuses to start is removed."""
         try:
             await _engine().start(container_id)
-            await asyncio.to_thread(isolate_ports, spec.network.bridge)
+            if network is not None:
+                await asyncio.to_thread(isolate_ports, network.bridge)
         except EngineRefused:
             await _engine().remove(container_id)
             raise

@@ -39,9 +39,10 @@ def new_house(
         house.close()
 
 
-@pytest.fixture(scope="module")
-def house(new_house: Callable[..., JobHouse]) -> JobHouse:
-    return new_house()
+@pytest.fixture(scope="module", params=[False, True], ids=["connected", "prepared"])
+def house(new_house: Callable[..., JobHouse], request: pytest.FixtureRequest) -> JobHouse:
+    """Its jobs are connected to the network as they start, or are started in places that were prepared."""
+    return new_house(prepared=request.param)
 
 
 @pytest.fixture

@@ -12,9 +12,10 @@ from typing import Any, TypeVar
 from tests.docker.run_container import wait_for
 from toolkit_spawner.accounts import ensure_accounts
 from toolkit_spawner.docker_api import ContainerState, Engine
-from toolkit_spawner.hardening import container_config, run_file
+from toolkit_spawner.hardening import container_config, place_in, run_file
 from toolkit_spawner.launch import JobNetwork, LaunchSpec
 from toolkit_spawner.network import Firewall, NetworkKeeper, isolate_ports
+from toolkit_spawner.network_pool import HOLDER_LABEL, NetworkPlace, NetworkPool
 from toolkit_spawner.run_files import prepare_run_files
 from toolkit_spawner.runtime import LAB_IMAGE, job_init_command
 
@@ -66,7 +67,9 @@ ResultT = TypeVar("ResultT")
 class ConfinedJob:
     def __init__(self, house: JobHouse, folder: Path, container: ContainerState, name: str) -> None:
         self._house = house
-        self.folder, self.id, self.ip, self.name = folder, container.id, str(container.ip), name
+        self.folder, self.id, self.ip = folder, container.id, str(container.ip)
+        #: What the engine's name server calls its address.
+        self.name = name
 
     def log(self) -> str:
         return (self.folder / "log").read_text(errors="replace")
@@ -81,14 +84,16 @@ class ConfinedJob:
 
 
 class JobHouse:
-    """A jobs' network of its own, and jobs on it. `close()` leaves nothing behind."""
+    """A jobs' network of its own, and jobs on it. `close()` leaves nothing behind. `prepared`: each in a prepared place."""
 
-    def __init__(self, engine: Engine, runtime: Path, folder: Path, **network: Any) -> None:
+    def __init__(self, engine: Engine, runtime: Path, folder: Path, prepared: bool = False, **network: Any) -> None:
         key = uuid.uuid4().hex[:12]
         self.engine, self._runtime, self._folder = engine, runtime, folder
         self.network = JobNetwork(name=f"toolkit-jobs-{key}", bridge=f"tk-{key}", instance=key, **network)
         self._runner = asyncio.Runner()
         self.keeper = NetworkKeeper(engine)
+        self.pool = NetworkPool(engine, self.keeper, LAB_IMAGE, 3)
+        self._prepared = prepared
         self._started: list[str] = []
 
     def call(self, call: Awaitable[ResultT]) -> ResultT:
@@ -118,11 +123,29 @@ class JobHouse:
         accounts = await ensure_accounts(self.engine, self._folder / "accounts", found["Id"], self.network.instance)
         await self.keeper.ensure(self.network)
         body = container_config(spec, job_init_command(), str(self._runtime), accounts)
+        place = await self.place() if self._prepared else None
+        if place is not None:
+            body = place_in(body, place.holder, place.ip)
         created = await self.engine.create(f"toolkit-{name}", body)
+        if place is not None:
+            self.pool.settled(place)
         self._started.append(created)
         await self.engine.start(created)
         isolate_ports(self.network.bridge)
-        return ConfinedJob(self, folder, await self.engine.inspect(created), f"toolkit-{name}")
+        known_as = f"toolkit-{name}" if place is None else place.holder[:12]
+        return ConfinedJob(self, folder, await self.engine.inspect(created), known_as)
+
+    async def place(self) -> NetworkPlace:
+        await self.pool.fill(self.network)
+        place = await self.pool.take(self.network)
+        assert place is not None
+        return place
+
+    def holders(self) -> list[str]:
+        """Ids of the containers that hold this house's places."""
+        filters = {"label": f"{HOLDER_LABEL}={self.network.instance}"}
+        found = self.call(self.engine.call(lambda client: client.containers(all=True, filters=filters)))
+        return [item["Id"] for item in found]
 
     def listener(self) -> ConfinedJob:
         job = self.start("python3", "-c", LISTENER)
@@ -134,7 +157,8 @@ class JobHouse:
         return dict(json.loads(self.start("python3", "-c", PROBE, *targets).output()))
 
     def close(self) -> None:
-        for container in self._started:
+        self.call(self.pool.close())
+        for container in (*self._started, *self.holders()):
             self.call(self.engine.remove(container))
         self.call(self.engine.remove_network(self.network.name))
         Firewall().remove(self.network.bridge)

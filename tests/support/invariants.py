@@ -116,6 +116,8 @@ def container_problems(site: RunningSite, states: dict[str, str], running: set[s
     for found, name in zip(containers, names, strict=True):
         if name in running and not found["State"]["Running"]:
             problems.append(f"run {name} is RUNNING, its container {found['State']['Status']}")
+    shared = Counter(found["HostConfig"]["NetworkMode"] for found in containers if found["State"]["Running"])
+    problems += [f"{count} runs are in {mode}" for mode, count in shared.items() if "container:" in mode and count > 1]
     cpu = sum(found["HostConfig"]["NanoCpus"] for found in containers) / 1e9
     mem = sum(found["HostConfig"]["Memory"] for found in containers) / 2**30
     if abs(cpu - holds.cpu) > 0.01 or abs(mem - holds.mem) > 0.01:

@@ -27,6 +27,7 @@ from toolkit_hub.host.unit import UNITS
 from toolkit_hub.store import Store
 from toolkit_spawner.docker_api import INSTANCE_LABEL, RUN_LABEL, ContainerState, Engine
 from toolkit_spawner.network import Firewall
+from toolkit_spawner.network_pool import HOLDER_LABEL
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RUNTIME = Path(os.environ.get("TOOLKIT_STATE", REPOSITORY / ".toolkit")).absolute() / "runtime"
@@ -134,6 +135,8 @@ class RunningSite:
         self.stop()
         for container in self._all_containers():
             self.engine_call(lambda engine, found=container: engine.remove(found.id))
+        for holder in self.network_holders():
+            self.engine_call(lambda engine, found=holder: engine.remove(found))
         self.engine_call(lambda engine: engine.remove_network(self.settings.docker_network))
         Firewall().remove(self.settings.jobs_bridge)
 
@@ -238,6 +241,15 @@ class RunningSite:
         found = self.engine_call(lambda engine: engine.list_runs(self.settings.instance_id))
         assert isinstance(found, list)
         return found
+
+    def network_holders(self) -> list[str]:
+        """Ids of the containers that hold places on the jobs' network."""
+        filters = {"label": f"{HOLDER_LABEL}={self.settings.instance_id}"}
+        found = self.engine_call(
+            lambda engine: engine.call(lambda client: client.containers(all=True, filters=filters))
+        )
+        assert isinstance(found, list)
+        return [item["Id"] for item in found]
 
     def raw_containers(self) -> list[dict[str, Any]]:
         """Those of runs, as the engine describes them."""
