@@ -24,6 +24,8 @@ from .site_secrets import private_dir, site_secret, write_private
 __all__ = ["Toolkit", "configure", "load_settings"]
 
 SERVICE_NAME = "toolkit"
+#: What the service may ask the hub about users, see `auth.hub_users`.
+USERS_SCOPE = "custom:toolkit:users"
 SERVICE_PREFIX = "/services/toolkit/"
 
 
@@ -197,10 +199,13 @@ class Toolkit(Configurable):
     ).tag(config=True)
 
     job_api_port = Int(
-        0,
-        help="""Port of the service's API for jobs on the address of the jobs' bridge. 0: there is none, and jobs reach no port of
-        this machine at all.""",
+        help="""Port of the service's API for jobs on the address of the jobs' bridge, where a job's own token counts. Default:
+        `base_port` + 2, as the service's own. 0: there is none, and jobs reach no port of this machine at all.""",
     ).tag(config=True)
+
+    @default("job_api_port")
+    def _default_job_api_port(self) -> int:
+        return self.base_port + 2
 
     log_retention = Int(
         90,
@@ -226,8 +231,8 @@ class Toolkit(Configurable):
     audit_retention = Int(
         0,
         min=0,
-        help="""Days for which it is kept who did what (events with a person as the actor); 0: for ever. It should not be shorter
-        than your rules for audit logs ask for.""",
+        help="""Days for which events with a person as the actor are kept; 0: for ever. The audit log itself
+        (`toolkit audit ls`) is append-only and is never shortened.""",
     ).tag(config=True)
 
     # --- derived ----------------------------------------------------------------------------------------------------
@@ -352,10 +357,16 @@ def _configure_service(c: Config, site: Toolkit) -> None:
         },
         {"name": "toolkit-proxy", "api_token": site.secret("proxy-check-token"), "display": False},
     ]
+    hub.custom_scopes = {USERS_SCOPE: {"description": "have the hub's records of users follow the toolkit's"}}
     hub.load_roles = [
         {"name": "user", "scopes": ["self", f"access:services!service={SERVICE_NAME}"]},
-        # Enough to start and end servers; never `tokens` or `admin:users`, which would equal being every user.
-        {"name": "toolkit-service", "services": [SERVICE_NAME], "scopes": ["servers", "list:users", "read:users:name"]},
+        # Enough to start and end servers, and to have users renamed who have none; never `tokens` or `admin:users`, which
+        # would equal being every user.
+        {
+            "name": "toolkit-service",
+            "services": [SERVICE_NAME],
+            "scopes": ["servers", "list:users", "read:users:name", USERS_SCOPE],
+        },
         # For whoever starts the proxy: the hub is told to post its routes again.
         {"name": "toolkit-proxy", "services": ["toolkit-proxy"], "scopes": ["proxy"]},
     ]
@@ -363,6 +374,8 @@ def _configure_service(c: Config, site: Toolkit) -> None:
     hub.authenticator_class = "toolkit_hub.auth.authenticator.PasswordAuthenticator"
     c.PasswordAuthenticator.allow_all = True
     c.PasswordAuthenticator.database_url = site.database_url
+    # Who is disabled is signed out of the hub's own pages after this many seconds; the toolkit decides at each request.
+    c.PasswordAuthenticator.auth_refresh_age = 10
 
 
 def _configure_servers(c: Config, site: Toolkit) -> None:

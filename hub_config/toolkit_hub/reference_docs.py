@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from toolkit_hub.configure import Toolkit
-from toolkit_hub.policy.actions import ACTIONS
+from toolkit_hub.policy.actions import ACTIONS, RESOURCE_TYPES
 
 __all__ = ["PAGES", "actions_page", "settings_page"]
 
@@ -29,18 +29,25 @@ def settings_page() -> str:
 
 
 def actions_page() -> str:
-    """Every action, with what it opens."""
+    """Every action: what it is asked of, what it opens, and whether it gives more than it seems to."""
     lines = [
         "# Actions",
         "",
-        "What can be done to resources, and what each right opens. A dangerous one gives more than it seems to.",
+        "What can be done to resources, and what each right opens. How rights are written, held and granted:",
+        "[access.md](access.md).",
+        "",
+        "*on* is the resource whose URN is asked about: the thing itself, or for `new` what it is made in. What somebody has no",
+        "`get` of does not exist for them (404). **Dangerous** marks what gives more than it seems to: rights of others, or",
+        "code that runs as somebody else.",
         "",
         "Made from the code by `python -m toolkit_hub.reference_docs docs`.",
-        "",
-        "| action | opens | dangerous |",
-        "|---|---|---|",
     ]
-    lines += [f"| `{item.name}` | {item.opens} | {'yes' if item.dangerous else ''} |" for item in ACTIONS.values()]
+    for resource in RESOURCE_TYPES:
+        lines += ["", f"## `{resource}`", "", "| action | on | opens | dangerous |", "|---|---|---|---|"]
+        for item in ACTIONS.values():
+            if item.resource == resource:
+                dangerous = "**dangerous**" if item.dangerous else ""
+                lines.append(f"| `{item.name}` | {' or '.join(item.asked_of)} | {item.opens} | {dangerous} |")
     return "\n".join(lines) + "\n"
 
 

@@ -6,6 +6,8 @@ An *external* service of the hub: a restart of the hub does not touch it, nor th
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import logging
 import signal
 import sys
@@ -15,12 +17,13 @@ from jupyterhub.services.auth import HubOAuth
 from tornado.httpserver import HTTPServer
 from tornado.web import Application
 
-from toolkit_hub.api import admin as admin_routes
-from toolkit_hub.api import jobs as job_routes
-from toolkit_hub.api import people as people_routes
+from toolkit_client.errors import NotFound, ToolkitError
+from toolkit_hub.api import accounts, admin, audit, data, jobs, locks, members, people, roles, rules, teams
+from toolkit_hub.api.afterwards import Afterwards
 from toolkit_hub.api.body_limit import SWALLOWED, BodyLimit
 from toolkit_hub.api.context import Context, ServiceHandler, log
 from toolkit_hub.api.internal import InternalHandler
+from toolkit_hub.api.job_side import serve_jobs
 from toolkit_hub.api.openapi import openapi_route
 from toolkit_hub.api.routing import Route, url_specs
 from toolkit_hub.configure import SERVICE_NAME, SERVICE_PREFIX, Toolkit, load_settings
@@ -30,10 +33,12 @@ from toolkit_hub.domain.retention import Periods
 from toolkit_hub.domain.site import Site
 from toolkit_hub.garbage import Collector, Ground
 from toolkit_hub.job_network import job_network
+from toolkit_hub.pages.access import AccessPage
 from toolkit_hub.pages.api_page import ApiPage
 from toolkit_hub.pages.handlers import page_specs
 from toolkit_hub.queue.disk_guard import DiskGuard
 from toolkit_hub.queue.hub_api import HubApi
+from toolkit_hub.queue.hub_mirror import HubMirror
 from toolkit_hub.queue.loop import QueueLoop
 from toolkit_hub.queue.network_guard import keep_network
 from toolkit_hub.queue.plan import Amount
@@ -44,7 +49,8 @@ from toolkit_spawner.network import NetworkKeeper
 
 __all__ = ["ROUTES", "Service", "main"]
 
-ROUTES: list[Route] = [*job_routes.ROUTES, *people_routes.ROUTES, *admin_routes.ROUTES]
+_PARTS = (jobs, people, accounts, teams, roles, members, rules, locks, audit, data, admin)
+ROUTES: list[Route] = [route for part in _PARTS for route in part.ROUTES]
 ROUTES.append(openapi_route(ROUTES))
 
 
@@ -57,8 +63,6 @@ class NotFoundHandler(ServiceHandler):
 
 
 def _not_found() -> Exception:
-    from toolkit_client.errors import NotFound
-
     return NotFound("there is nothing at this address", f"pages are below {SERVICE_PREFIX}")
 
 
@@ -93,8 +97,18 @@ class Service:
             engine=self.engine,
             internal_token=settings.secret("internal-token"),
             collector=self.collector,
+            afterwards=Afterwards(self.store),
             wake_queue=self.queue.wake,
             cancel_run=self.reconciler.poke_cancelled,
+        )
+
+    def job_application(self) -> Application:
+        """What jobs reach, where the site lets them."""
+        return Application(
+            url_specs(ROUTES, self.context),
+            default_handler_class=NotFoundHandler,
+            default_handler_args={"context": self.context},
+            log_function=log_request,
         )
 
     def application(self) -> Application:
@@ -102,6 +116,7 @@ class Service:
             (r"/internal/(launch|started|failed|progress|pulled|wanted)", InternalHandler, {"context": self.context}),
             *url_specs(ROUTES, self.context),
             (f"{SERVICE_PREFIX}api/?", ApiPage, {"context": self.context, "routes": ROUTES}),
+            (f"{SERVICE_PREFIX}access/?", AccessPage, {"context": self.context}),
             *page_specs(self.context),
         ]
         return Application(
@@ -124,7 +139,16 @@ class Service:
             asyncio.create_task(keep_network(NetworkKeeper(self.engine), self.context.places.network)),
             asyncio.create_task(self.disk_guard.watch_forever()),
             asyncio.create_task(self.collector.run_forever()),
+            asyncio.create_task(HubMirror(self.store, self.hub).run_forever()),
+            asyncio.create_task(self.context.afterwards.run_forever()),
         ]
+        if self.settings.job_api_port:
+            jobs_side = serve_jobs(self.job_application(), self.settings.jobs_bridge, self.settings.job_api_port)
+            guards.append(asyncio.create_task(jobs_side))
+        # What lives as long as the process is not looked through again at each full collection: such pauses made the slowest
+        # answers.
+        gc.collect()
+        gc.freeze()
         log.info("service on %s", self.settings.service_url)
         ended = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -134,6 +158,8 @@ class Service:
         for guard in guards:
             guard.cancel()
         await asyncio.gather(*guards, return_exceptions=True)
+        with contextlib.suppress(ToolkitError):
+            await self.context.afterwards.write_now()
         await self.queue.stop()
         await self.hub.close()
         self.engine.close()

@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.bench import interface, runs
+from tests.bench import access, interface, runs
 from tests.bench.rows import Bench, write
 from tests.support.running_site import RunningSite
 
@@ -15,6 +15,13 @@ from tests.support.running_site import RunningSite
 BENCHES: dict[str, Bench] = {
     "list": interface.list_of_ten_thousand,
     "job-ls": interface.job_ls,
+    "allowed": access.allowed,
+    "allowed-p99": access.allowed_tail,
+    "who-is-allowed": access.who_is_allowed,
+    "data-ls": access.data_ls,
+    "cedarpy": access.cedar_beside,
+    "pycasbin": access.casbin_beside,
+    "revoked": access.revoked,
     "first-line": runs.first_line,
     "one-key": interface.one_key,
     "fifty": runs.fifty_at_once,

@@ -15,15 +15,20 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from sqlalchemy import delete
 from traitlets.config import Config
 
 from tests.hub.gate_programs import App, Hub, Thread
 from toolkit_hub import clock
 from toolkit_hub.configure import Toolkit
+from toolkit_hub.domain import defaults
+from toolkit_hub.domain.administrators import predefined_role
 from toolkit_hub.domain.gate_sessions import create_session
+from toolkit_hub.domain.memberships import join
 from toolkit_hub.gate.server import Gate
 from toolkit_hub.store import Store
-from toolkit_hub.store.tables import Account, Job, Organization, Run, User, new_id
+from toolkit_hub.store.access_tables import Membership
+from toolkit_hub.store.tables import Job, Run, User, new_id
 
 #: Loopback addresses stand for those of containers: here nothing listens, and each house's programs have one of their own.
 NOBODYS_IP = "127.18.0.1"
@@ -97,25 +102,35 @@ class House:
         now = clock.now()
         self.users: dict[str, str] = {}
         with self.store.begin() as session:
-            organization = Organization(id=new_id(), name="acme", created=now)
-            session.add(organization)
-            session.flush()
+            organization = defaults.add_organization(session, "acme", "tests")
             for name in ("alice", "bob", "root"):
-                account = Account(
-                    id=new_id(), organization_id=organization.id, name=name, full_name=f"acme.{name}", created=now
-                )
-                session.add(account)
-                session.flush()
+                account = defaults.add_account(session, organization, None, name, "tests")
                 user = User(
                     id=new_id(),
                     organization_id=organization.id,
                     home_account_id=account.id,
                     name=name,
-                    admin=name == "root",
+                    hub_name=name,
                     created=now,
                 )
                 session.add(user)
+                session.flush()
+                home = predefined_role(session, account.id, "admin")
+                join(session, ("role", home.id), ("user", user.id), "tests")
                 self.users[name] = user.id
+            self.administrators = predefined_role(session, organization.id, "admin").id
+        self.administrator("root", True)
+
+    def administrator(self, name: str, holds: bool) -> None:
+        """Make somebody an administrator of the organization, or not one any more."""
+        group, member = ("role", self.administrators), ("user", self.users[name])
+        with self.store.begin() as session:
+            if holds:
+                join(session, group, member, "tests")
+            else:
+                session.execute(
+                    delete(Membership).where(Membership.group_id == group[1], Membership.member_id == member[1])
+                )
 
     def job(self, *, owner: str = "alice", ip: str | None = "own", state: str = "RUNNING", **values: Any) -> str:
         """A job with one run; its id."""

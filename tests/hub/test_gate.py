@@ -11,7 +11,7 @@ import jupyterhub
 import pytest
 
 from tests.hub.gate_house import BROWSER, NOBODYS_IP, House, eventually, read_head
-from toolkit_hub.store.tables import Job, User
+from toolkit_hub.store.tables import Job
 
 
 @pytest.fixture(scope="module")
@@ -328,13 +328,11 @@ def test_a_right_that_is_taken_away_counts_at_the_next_request(house: House) -> 
     job, cookie = house.job(), None
     cookie = {"Cookie": house.cookie("root", job)}
     assert house.ask(house.host(job), headers=cookie).status_code == 200
-    with house.store.begin() as session:
-        session.get_one(User, house.users["root"]).admin = False
+    house.administrator("root", False)
     try:
         assert house.ask(house.host(job), headers=cookie).status_code == 404
     finally:
-        with house.store.begin() as session:
-            session.get_one(User, house.users["root"]).admin = True
+        house.administrator("root", True)
     assert house.ask(house.host(job), headers=cookie).status_code == 200
     with house.store.begin() as session:
         session.get_one(Job, job).state = "SUCCEEDED"

@@ -13,7 +13,6 @@ import pytest
 
 from tests.hub.gate_house import House, eventually, frame, is_closed, read_head
 from toolkit_hub.domain.gate_sessions import end_sessions
-from toolkit_hub.store.tables import User
 
 SMUGGLED = b"GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -173,14 +172,12 @@ def test_a_lost_right_cuts_websockets_and_streams(house: House, job: str) -> Non
         house.connect(house.upgrade(job, "/ws", house.token_line())) as of_another,
     ):
         assert [read_head(each)[0] for each in (websocket, streaming, of_another)] == [101, 200, 101]
-        with house.store.begin() as session:
-            session.get_one(User, house.users["root"]).admin = False
+        house.administrator("root", False)
         try:
             eventually(lambda: is_closed(websocket) and is_closed(streaming), 5)
             assert not is_closed(of_another)
         finally:
-            with house.store.begin() as session:
-                session.get_one(User, house.users["root"]).admin = True
+            house.administrator("root", True)
 
 
 def test_signing_out_at_the_hub_cuts_what_came_in_by_cookie(house: House, job: str) -> None:

@@ -18,6 +18,7 @@ from toolkit_client.errors import Conflict
 from toolkit_client.models import JobSpec
 from toolkit_hub.api.openapi import openapi_document
 from toolkit_hub.api.routing import API_PREFIX
+from toolkit_hub.policy.actions import ACTIONS
 from toolkit_hub.service import ROUTES
 
 #: Streams do not end by themselves, and a generated `follow=true` would wait for one.
@@ -38,6 +39,19 @@ def test_the_document_has_all_of_the_spec() -> None:
     assert {post["operationId"] for post in keyed} >= {"post_jobs", "post_jobs_job_retry", "post_servers", "post_users"}
 
 
+def test_each_operation_names_its_action_and_who_may_come_with_what() -> None:
+    document = openapi_document(ROUTES)
+    for route in ROUTES:
+        operation = document["paths"][route.path][route.method.lower()]
+        assert operation.get("x-action") == route.action
+        if route.action:
+            assert operation["x-dangerous"] == ACTIONS[route.action].dangerous
+            schemes = {name for choice in operation["security"] for name in choice}
+            assert schemes == set(document["components"]["securitySchemes"])
+        if route.status == 201:
+            assert route.idempotent_key or route.path == "/locks", "what makes something may be sent again"
+
+
 @pytest.mark.engine
 def test_the_page_shows_each_operation_and_model(site: RunningSite) -> None:
     page = httpx.get(site.url + _PAGE)
@@ -47,7 +61,7 @@ def test_the_page_shows_each_operation_and_model(site: RunningSite) -> None:
     ids = set(re.findall(r'<section id="([^"]+)"', page.text))
     operations = {item["operationId"] for methods in document["paths"].values() for item in methods.values()}
     assert ids == operations | set(document["components"]["schemas"])
-    assert set(re.findall(r'href="#([^"]+)"', page.text)) <= ids
+    assert set(re.findall(r'href="#([^"]+)"', page.text)) <= set(re.findall(r'\sid="([^"]+)"', page.text))
     assert "<script" not in page.text
     assert not re.search(r"\sstyle=|\son\w+=", page.text), "nothing that the page's own policy forbids"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.running_site import REPOSITORY, RunningSite
+from tests.support.running_site import PASSWORD, REPOSITORY, RunningSite
 
 pytestmark = pytest.mark.engine
 
@@ -32,7 +32,7 @@ def test_the_first_ten_minutes(site: RunningSite) -> None:
         done = subprocess.run(
             [program, *words[1:]],
             env={**site.environment, "TOOLKIT_URL": site.url},
-            input="a first password\n",
+            input=f"{PASSWORD}\n",
             capture_output=True,
             text=True,
             timeout=60,

@@ -79,7 +79,8 @@ def test_no_secret_of_ours_is_in_the_commands_environment(site: RunningSite) -> 
     text = site.log_of(job.id).decode()
     assert "SECRET" not in text
     assert "JUPYTERHUB" not in text
-    assert "TOKEN" not in text
+    tokens = [line.partition("_TOKEN=") for line in text.splitlines() if "TOKEN" in line]
+    assert [(name, value[:4]) for name, _, value in tokens] == [("TOOLKIT", "tkj_")], "the job's own, and no other"
 
 
 def test_memory_limit(site: RunningSite) -> None:

@@ -91,6 +91,8 @@ class Service:
     log_sent: Callable[[], None] = lambda: None
     #: Sent to whoever asks for events.
     events: list[Event] = field(default_factory=list)
+    #: What is answered at other places, by method and path: wire models, or lists of them, which become pages.
+    answers: dict[tuple[str, str], Any] = field(default_factory=dict)
     #: What the next requests get instead of an answer: an HTTP status, an error, or None for a dropped connection.
     faults: list[int | ToolkitError | None] = field(default_factory=list)
     seen: list[Seen] = field(default_factory=list)
@@ -169,6 +171,8 @@ class Handler(BaseHTTPRequestHandler):
         match request.method, request.path.strip("/").split("/"):
             case _, ["jobs", *rest]:
                 self._jobs(request, [unquote(part) for part in rest])
+            case _ if (request.method, unquote(request.path)) in self.service.answers:
+                self._answer(self.service.answers[request.method, unquote(request.path)])
             case "GET", ["me"]:
                 self._reply(200, _dump(ME) | {"addedLater": 1})
             case "POST", ["servers"]:
@@ -185,6 +189,10 @@ class Handler(BaseHTTPRequestHandler):
                 self._reply(201, _dump(user))
             case _:
                 self._reply(404, "<h1>not here</h1>")
+
+    def _answer(self, value: Any) -> None:
+        page = {"items": [_dump(item) for item in value], "next": None} if isinstance(value, list) else None
+        self._reply(200, _dump(value) if page is None else page)
 
     def _jobs(self, request: Seen, path: list[str]) -> None:
         service = self.service

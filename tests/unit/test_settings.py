@@ -41,7 +41,7 @@ def test_the_service_can_start_servers_and_nothing_more(tmp_path: Path) -> None:
     config.Toolkit.state_dir = str(tmp_path)
     configure(config)
     scopes = {scope for role in config.JupyterHub.load_roles if "services" in role for scope in role["scopes"]}
-    assert scopes == {"servers", "list:users", "read:users:name", "proxy"}
+    assert scopes == {"servers", "list:users", "read:users:name", "custom:toolkit:users", "proxy"}
     assert config.JupyterHub.cleanup_servers is False
     assert "shares" not in str(config.JupyterHub.load_roles)
 

@@ -16,6 +16,17 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import httpx
 
 from toolkit_client import calls
+from toolkit_client.async_access_groups import (
+    AsyncAccounts,
+    AsyncAudit,
+    AsyncDataSets,
+    AsyncLocks,
+    AsyncOrganizations,
+    AsyncRoles,
+    AsyncRules,
+    AsyncTeams,
+    AsyncUsers,
+)
 from toolkit_client.errors import ServiceUnavailable
 from toolkit_client.exchange import (
     RETRY_PAUSES,
@@ -30,9 +41,9 @@ from toolkit_client.log_trail import LogTrail
 from toolkit_client.trails import EventTrail, Notice, Trail
 
 if TYPE_CHECKING:
-    from toolkit_client.models import Event, Job, JobPatch, JobSpec, Me, NewUser, QueueStatus, User
+    from toolkit_client.models import Event, Job, JobPatch, JobSpec, Me, QueueStatus
 
-__all__ = ["AsyncClient", "AsyncJobs", "AsyncServers", "AsyncUsers"]
+__all__ = ["AsyncClient", "AsyncJobs", "AsyncServers"]
 
 ResultT = TypeVar("ResultT")
 ItemT = TypeVar("ItemT")
@@ -57,7 +68,15 @@ class AsyncClient:
         self._http = httpx.AsyncClient(**self.site.options(timeout))
         self.jobs = AsyncJobs(self)
         self.servers = AsyncServers(self)
+        self.organizations = AsyncOrganizations(self)
+        self.accounts = AsyncAccounts(self)
+        self.teams = AsyncTeams(self)
+        self.roles = AsyncRoles(self)
         self.users = AsyncUsers(self)
+        self.rules = AsyncRules(self)
+        self.locks = AsyncLocks(self)
+        self.audit = AsyncAudit(self)
+        self.data = AsyncDataSets(self)
 
     async def __aenter__(self) -> Self:
         return self
@@ -203,16 +222,3 @@ class AsyncServers:
 
     async def start(self) -> Job:
         return await self._client.call(calls.start_server())
-
-
-class AsyncUsers:
-    """``client.users``."""
-
-    def __init__(self, client: AsyncClient) -> None:
-        self._client = client
-
-    async def list(self) -> list[User]:
-        return (await self._client.call(calls.list_users())).items
-
-    async def new(self, user: NewUser | Mapping[str, Any]) -> User:
-        return await self._client.call(calls.create_user(user))

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import httpx
 
 from toolkit_client import calls
+from toolkit_client.access_groups import Accounts, Audit, DataSets, Locks, Organizations, Roles, Rules, Teams, Users
 from toolkit_client.errors import ServiceUnavailable
 from toolkit_client.exchange import (
     RETRY_PAUSES,
@@ -34,9 +35,9 @@ from toolkit_client.log_trail import LogTrail
 from toolkit_client.trails import EventTrail, Notice, Trail
 
 if TYPE_CHECKING:
-    from toolkit_client.models import Event, Job, JobPatch, JobSpec, Me, NewUser, QueueStatus, User
+    from toolkit_client.models import Event, Job, JobPatch, JobSpec, Me, QueueStatus
 
-__all__ = ["Client", "Jobs", "Servers", "Users"]
+__all__ = ["Client", "Jobs", "Servers"]
 
 ResultT = TypeVar("ResultT")
 ItemT = TypeVar("ItemT")
@@ -65,7 +66,15 @@ class Client:
         self._http = httpx.Client(**self.site.options(timeout))
         self.jobs = Jobs(self)
         self.servers = Servers(self)
+        self.organizations = Organizations(self)
+        self.accounts = Accounts(self)
+        self.teams = Teams(self)
+        self.roles = Roles(self)
         self.users = Users(self)
+        self.rules = Rules(self)
+        self.locks = Locks(self)
+        self.audit = Audit(self)
+        self.data = DataSets(self)
 
     def __enter__(self) -> Self:
         return self
@@ -231,17 +240,3 @@ class Servers:
     def start(self) -> Job:
         """The caller's own server: the living one, or a new one."""
         return self._client.call(calls.start_server())
-
-
-class Users:
-    """``client.users``."""
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
-
-    def list(self) -> list[User]:
-        return self._client.call(calls.list_users()).items
-
-    def new(self, user: NewUser | Mapping[str, Any]) -> User:
-        """Creates a user; only an administrator may."""
-        return self._client.call(calls.create_user(user))

@@ -130,8 +130,11 @@ class User(WireModel):
     name: str
     full_name: str
     account: str = Field(description="full name of the home account")
-    admin: bool = False
+    admin: bool = Field(default=False, description="is an administrator of the organization")
     created: datetime
+    disabled: datetime | None = Field(default=None, description="since when the user may do nothing")
+    archived: datetime | None = Field(default=None, description="when the user left")
+    locked: bool = False
 
 
 class NewUser(WireModel):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from sqlalchemy.orm import Session
+
 from toolkit_client.admin_models import Checkup, CleanUp, CleanUpRequest
 from toolkit_hub.api.routing import Call, Route
 from toolkit_hub.doctor import Patient, examine
+from toolkit_hub.domain import audit
 from toolkit_hub.domain.access import Actor, authorise
 from toolkit_hub.garbage.sweep import Who
 
@@ -20,8 +23,16 @@ async def doctor(call: Call) -> Checkup:
 async def clean_up(call: Call) -> CleanUp:
     await _authorise(call)
     wanted = call.body(CleanUpRequest)
+    if not wanted.dry_run:
+        await call.context.store.write(_note, call.actor)
     who = Who(call.actor.full_name, call.actor.request_id)
     return await call.context.collector.collect(dry_run=wanted.dry_run, who=who)
+
+
+def _note(session: Session, actor: Actor) -> None:
+    """What is then removed, and why, is in the events; that somebody asked for it is in the audit log."""
+    authorise(session, actor, "organization:maintain", actor.organization_id)
+    audit.record(session, actor, "organization:maintain", actor.organization_id, data={"event": "site.cleaned_up"})
 
 
 async def _authorise(call: Call) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 from toolkit_client.errors import InvalidRequest
@@ -39,11 +38,8 @@ async def own_server(call: Call) -> Job:
 
 
 def _answer(call: Call, job: Job, new: bool) -> Job:
-    """201 for what was made now, 200 for what was there: perhaps by a try that could not say so any more."""
     call.context.wake_queue()
-    if not new:
-        call.status = 200
-    return job
+    return call.made((job, new))
 
 
 async def change(call: Call) -> Job:
@@ -62,7 +58,7 @@ async def list_(call: Call) -> dict[str, Any]:
         name=call.query("name"),
         tag=call.query("tag"),
         states=_states(call.query("state")),
-        created_since=_time(call.query("since")),
+        created_since=call.time("since"),
         limit=call.number("limit", 100, 1, 1000) or 100,
         cursor=call.query("cursor"),
     )
@@ -95,15 +91,6 @@ def _states(text: str | None) -> frozenset[str]:
             known = ", ".join(["alive", "all", *(state.lower() for state in JobState)])
             raise InvalidRequest(f"there is no state {word[:40]!r}", f"known states: {known}")
     return frozenset(wanted)
-
-
-def _time(text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        return datetime.fromisoformat(text).astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise InvalidRequest(f"since is a time as 2026-01-31T12:00:00Z, not {text[:40]!r}", "") from None
 
 
 ROUTES = [

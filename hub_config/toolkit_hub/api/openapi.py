@@ -28,7 +28,25 @@ _KEY = Parameter(
 _LAST_EVENT = Parameter(
     "Last-Event-ID", "number of the last event that was seen", {"type": "string", "pattern": "^[0-9]{1,15}$"}
 )
-_TOKEN = {"type": "http", "scheme": "bearer", "description": "a hub token: `Authorization: Bearer …`"}
+_SECURITY = {
+    "token": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "a hub token, which acts as its user: `Authorization: Bearer …`",
+    },
+    "roleKey": {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "tkr_…",
+        "description": "a role key, which acts as its role: `Authorization: Bearer tkr_…`",
+    },
+    "jobToken": {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "tkj_…",
+        "description": "a job's own token (TOOLKIT_TOKEN in the job), good for that job and for what its role may",
+    },
+}
 
 
 def openapi_document(routes: Sequence[Route]) -> dict[str, Any]:
@@ -47,7 +65,7 @@ def openapi_document(routes: Sequence[Route]) -> dict[str, Any]:
         },
         "servers": [{"url": API_PREFIX}],
         "paths": paths,
-        "components": {"schemas": schemas, "securitySchemes": {"token": _TOKEN}},
+        "components": {"schemas": schemas, "securitySchemes": _SECURITY},
     }
 
 
@@ -79,12 +97,22 @@ def _operation(route: Route, refs: _Refs) -> dict[str, Any]:
         "content": {"application/json": {"schema": refs[ErrorBody, "serialization"]}},
     }
     if route.action:
-        operation["description"] = f"Needs `{route.action}`: {ACTIONS[route.action].opens}."
-        operation["security"] = [{"token": []}]
+        operation |= _rights(route.action)
     if route.body is not None:
         schema = refs[route.body, "validation"]
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
     return operation
+
+
+def _rights(name: str) -> dict[str, Any]:
+    action = ACTIONS[name]
+    warning = " Dangerous: grant it with care." if action.dangerous else ""
+    return {
+        "description": f"Needs `{name}`: {action.opens}.{warning}",
+        "security": [{scheme: []} for scheme in _SECURITY],
+        "x-action": name,
+        "x-dangerous": action.dangerous,
+    }
 
 
 def _answers(route: Route) -> list[tuple[int, str]]:
@@ -110,7 +138,8 @@ def _parameters(route: Route) -> list[dict[str, Any]]:
 
 
 def _parameter(item: Parameter, place: str) -> dict[str, Any]:
-    return {"name": item.name, "in": place, "description": item.description, "schema": item.schema}
+    described = {"name": item.name, "in": place, "description": item.description, "schema": item.schema}
+    return described | {"required": True} if item.required else described
 
 
 def _schema(route: Route, refs: _Refs) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -17,12 +18,13 @@ from tornado.web import HTTPError
 from toolkit_client.errors import InvalidRequest, ToolkitError
 from toolkit_client.wire import describe_problems
 from toolkit_hub.api.context import Context, ServiceHandler
-from toolkit_hub.domain.access import Actor
+from toolkit_hub.domain.access import Actor, actor_by_key
 
 __all__ = ["API_PREFIX", "ApiHandler", "Call", "Parameter", "Route", "url_specs"]
 
 API_PREFIX = "/services/toolkit/api/v1"
 BodyT = TypeVar("BodyT", bound=BaseModel)
+AnswerT = TypeVar("AnswerT")
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class Parameter:
     name: str
     description: str
     schema: dict[str, Any] = field(default_factory=lambda: {"type": "string"})
+    required: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,29 @@ class Call:
             raise InvalidRequest(f"{name} is a whole number from {low} to {high}, not {text[:20]!r}", "")
         return int(text)
 
+    def time(self, name: str) -> datetime | None:
+        text = self.query(name)
+        if text is None:
+            return None
+        try:
+            return datetime.fromisoformat(text).astimezone(UTC)
+        except (ValueError, OverflowError):
+            raise InvalidRequest(f"{name} is a time as 2026-01-31T12:00:00Z, not {text[:40]!r}", "") from None
+
+    def owner_type(self) -> str | None:
+        """The query parameter `owner`: which role is meant where a full name fits several."""
+        value = self.query("owner")
+        if value not in (None, "organization", "team", "account"):
+            raise InvalidRequest(f"owner is organization, team or account, not {value[:20]!r}", "")
+        return value
+
+    def made(self, outcome: tuple[AnswerT, bool]) -> AnswerT:
+        """The answer to a POST: 201 for what was made now, 200 for what was there, perhaps by a try whose answer was lost."""
+        answer, new = outcome
+        if not new:
+            self.status = 200
+        return answer
+
     def idempotency_key(self) -> str | None:
         key = self.handler.request.headers.get("Idempotency-Key")
         if key is not None and not re.fullmatch(r"[\x21-\x7e]{1,255}", key):
@@ -113,6 +139,13 @@ class ApiHandler(ServiceHandler):
     def initialize(self, context: Context, routes: dict[str, Route]) -> None:  # type: ignore[override]
         super().initialize(context)
         self.routes = routes
+
+    async def identify_by_key(self, token: str) -> Actor | None:
+        actor = await self.context.store.read(actor_by_key, token, self.request_id, self.address)
+        self.caller = actor
+        if actor is not None and actor.key_id:
+            self.context.afterwards.used(actor.key_id)
+        return actor
 
     async def _dispatch(self, **path_arguments: str) -> None:
         route = self.routes.get(self.request.method or "")

@@ -9,13 +9,12 @@ from sqlalchemy.orm import Session
 
 from toolkit_client.models import Event as WireEvent
 from toolkit_hub import clock
+from toolkit_hub.domain import audit
 from toolkit_hub.domain.access import Actor, allowed
+from toolkit_hub.domain.audit import SYSTEM
 from toolkit_hub.store.tables import Event
 
 __all__ = ["SYSTEM", "last_seq", "record", "since", "visible_since"]
-
-#: Name of the actor when the toolkit itself acts.
-SYSTEM = "toolkit"
 
 
 def record(
@@ -23,11 +22,21 @@ def record(
     type_: str,
     urn: str,
     *,
-    actor: str = SYSTEM,
+    actor: Actor | str = SYSTEM,
+    action: str = "",
     request_id: str = "",
     data: dict[str, Any] | None = None,
 ) -> int:
-    """Append an event and return its number."""
+    """Append an event and return its number.
+
+    With an `Actor` and the `action` that let it happen, the audit log gets its entry by the same call: a change that
+    somebody made says so, and nobody writes it twice. (An actor's name alone is for what is no change of theirs.)
+    """
+    if isinstance(actor, Actor):
+        request_id = request_id or actor.request_id
+        if action:
+            audit.record(session, actor, action, urn, data={"event": type_, **(data or {})})
+        actor = actor.full_name
     event = Event(time=clock.now(), type=type_, urn=urn, actor=actor, request_id=request_id, data=data or {})
     session.add(event)
     session.flush()

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Text, cast, func, or_, select
+from sqlalchemy import ColumnElement, Text, cast, func, select
 from sqlalchemy.orm import Session
 
 from toolkit_client.errors import InvalidRequest
@@ -19,6 +19,9 @@ from toolkit_hub.domain.access import Actor, authorise
 from toolkit_hub.domain.accounts import account_for
 from toolkit_hub.domain.job_view import row_to_json
 from toolkit_hub.domain.site import Site
+from toolkit_hub.domain.visibility import in_reach, reach_of
+from toolkit_hub.policy.reach import Reach
+from toolkit_hub.store.access_tables import Lock
 from toolkit_hub.store.tables import Account, Job, Organization, Run, User
 
 __all__ = ["JobFilter", "list_jobs"]
@@ -85,29 +88,26 @@ def _numbers(session: Session, actor: Actor, wanted: JobFilter) -> list[int]:
 
 
 def _sources(session: Session, actor: Actor, wanted: JobFilter) -> list[list[ColumnElement[bool]]]:
-    """Conditions that together, and each by itself, give only jobs that the actor may see: `policy.decision` for job:get."""
-    of_account = []
+    """Conditions that together, and each by itself, give only jobs that the actor may see: those that job:get is allowed on."""
+    (reach,) = reach_of(session, actor.subject, "job:get", ("account", "{account}", "job", "{id}"))
+    unlocked = Job.id.not_in(select(Lock.resource_id))
+    may_see = [in_reach(reach, account=_unindexed(Job.account_id), id=Job.id), unlocked]
+    if reach.everything:
+        accounts = select(Account.id).where(Account.organization_id == actor.organization_id)
+        may_see = [_unindexed(Job.account_id).in_(accounts), unlocked]
+    if wanted.mine:
+        may_see.append((_unindexed(Job.creator_id) if _only_alive(wanted) else Job.creator_id) == actor.user_id)
     if wanted.account:
         account = account_for(session, actor, wanted.account)
         authorise(session, actor, "account:get", account.urn)
-        of_account = [Job.account_id == account.id]
-    if wanted.mine:
-        creator = _unindexed(Job.creator_id) if _only_alive(wanted) else Job.creator_id
-        return [[creator == actor.user_id, *of_account]]
-    if actor.admin:
-        accounts = select(Account.id).where(Account.organization_id == actor.organization_id)
-        return [[_unindexed(Job.account_id).in_(accounts), *of_account]]
-    owned = _owned_accounts(session, actor)
-    mine = _unindexed(Job.creator_id) == actor.user_id
-    if of_account or _only_alive(wanted) or len(owned) > SOURCES:
-        return [[or_(mine, _unindexed(Job.account_id).in_(owned)), *of_account]]
-    return [[Job.creator_id == actor.user_id], *([Job.account_id == account_id] for account_id in owned)]
-
-
-def _owned_accounts(session: Session, actor: Actor) -> list[str]:
-    tree = select(Account.id).where(Account.id == actor.home_account_id).cte("owned", recursive=True)
-    owned = tree.union(select(Account.id).join(tree, Account.parent_id == tree.c.id))
-    return list(session.scalars(select(owned.c.id)))
+        whole = reach.covers({"account": account.id, "id": ""})
+        return [[Job.account_id == account.id, *(may_see[1:] if whole else may_see)]]
+    owned = [one["account"] for one in reach.fixed if len(one) == 1 and "account" in one]
+    if reach.everything or wanted.mine or _only_alive(wanted) or len(owned) > SOURCES:
+        return [may_see]
+    single = Reach(False, tuple(one for one in reach.fixed if "id" in one))
+    sources = [[Job.account_id == account_id, unlocked] for account_id in owned]
+    return sources if single.nothing else [*sources, [in_reach(single, account=Job.account_id, id=Job.id), unlocked]]
 
 
 def _conditions(wanted: JobFilter) -> list[ColumnElement[bool]]:

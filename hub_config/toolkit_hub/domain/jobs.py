@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from toolkit_client.errors import Conflict, NotFound
+from toolkit_client.errors import Conflict, NotFound, PermissionDenied
 from toolkit_client.models import Job as WireJob
 from toolkit_client.models import JobPatch, JobSpec, JobState, Resources
 from toolkit_hub import clock
@@ -16,7 +16,15 @@ from toolkit_hub.domain.access import Actor, authorise, no_such
 from toolkit_hub.domain.accounts import account_for
 from toolkit_hub.domain.job_view import job_to_wire
 from toolkit_hub.domain.site import Site
-from toolkit_hub.domain.submission import ALIVE, check_interactive_limit, check_name, check_possible, name_holder
+from toolkit_hub.domain.submission import (
+    ALIVE,
+    check_interactive_limit,
+    check_name,
+    check_possible,
+    hub_name_of,
+    name_holder,
+    role_of_job,
+)
 from toolkit_hub.store.tables import Account, Job, User, new_id
 
 __all__ = [
@@ -103,7 +111,15 @@ def retry_job(
 def own_server(
     session: Session, site: Site, actor: Actor, idempotency_key: str | None = None, image_digest: str | None = None
 ) -> tuple[WireJob, bool]:
-    """The caller's own server: the living one, or a new one in the queue; and whether it is new."""
+    """The caller's own server: the living one, or a new one in the queue; and whether it is new.
+
+    Raises `PermissionDenied` for a role key and a job's token: such a server belongs to a person.
+    """
+    if actor.subject.type != "user":
+        raise PermissionDenied(
+            f"{actor.full_name} is no user, and only users have a server of their own",
+            "submit a job, or sign in with a token of your own",
+        )
     known = _made_before(session, actor, idempotency_key, "POST /servers")
     if known is not None:
         return job_to_wire(known, site), False
@@ -112,7 +128,7 @@ def own_server(
         if living.state == JobState.CANCELLING:
             raise Conflict("your server is being stopped", "try again in some seconds")
         return living, False
-    account = session.get_one(Account, actor.home_account_id)
+    account = account_for(session, actor, None)
     authorise(session, actor, "job:new", account.urn)
     spec = JobSpec(interactive=True, resources=Resources(cpu=site.server_asks.cpu, mem=site.server_asks.mem))
     job = _new_job(session, site, actor, account, spec, _Origin("server", image_digest))
@@ -148,6 +164,8 @@ def _new_job(session: Session, site: Site, actor: Actor, account: Account, spec:
     check_name(session, account, spec.name)
     if spec.interactive:
         check_interactive_limit(session, site, actor)
+    creator = session.get_one(User, actor.user_id)
+    role = role_of_job(session, actor, spec.role) if spec.role is not None else None
     image = spec.image or site.default_image
     # A retry repeats what ran; it takes no name from anybody.
     kept = spec.model_copy(update={"image": image, "enforce_name": False})
@@ -155,8 +173,9 @@ def _new_job(session: Session, site: Site, actor: Actor, account: Account, spec:
         id=new_id(),
         account_id=account.id,
         account=account,
-        creator_id=actor.user_id,
-        creator=session.get_one(User, actor.user_id),
+        creator_id=creator.id,
+        creator=creator,
+        role_id=role.id if role else None,
         name=spec.name,
         state=JobState.QUEUING,
         state_info="waiting for its turn",
@@ -179,7 +198,7 @@ def _new_job(session: Session, site: Site, actor: Actor, account: Account, spec:
     told = {"name": spec.name, "image": image, "kind": origin.kind, "retryOf": origin.retry_of}
     job.seq = _tell(session, actor, "job.submitted", job, **told)
     session.add(job)
-    runs.append_run(session, job, owner=actor.name)
+    runs.append_run(session, job, owner=hub_name_of(creator))
     session.flush()
     return job
 
@@ -194,7 +213,8 @@ def _take_name(session: Session, actor: Actor, account: Account, name: str) -> N
 
 
 def _tell(session: Session, actor: Actor, type_: str, job: Job, **data: object) -> int:
-    return events.record(session, type_, job.urn, actor=actor.full_name, request_id=actor.request_id, data=dict(data))
+    action = "job:new" if type_ == "job.submitted" else "job:set"
+    return events.record(session, type_, job.urn, actor=actor, action=action, data=dict(data))
 
 
 # --- looking ----------------------------------------------------------------------------------------------------------
@@ -211,8 +231,9 @@ def find_job(session: Session, actor: Actor, reference: str) -> Job:
     if job is None:
         account_name, _, name = reference.rpartition(".")
         where = Account.full_name == account_name if account_name else Account.id == actor.home_account_id
-        job = session.scalar(select(Job).join(Account).where(where, Job.name == name).order_by(Job.seq.desc()).limit(1))
-    if job is None:
+        query = select(Job).join(Account).where(where, Account.archived.is_(None), Job.name == name)
+        job = session.scalar(query.order_by(Job.seq.desc()).limit(1))
+    if job is None or job.account.organization_id != actor.organization_id:
         raise no_such("job")
     return job
 

@@ -10,8 +10,10 @@ from sqlalchemy.orm import Session
 
 from toolkit_client.errors import Conflict
 from toolkit_client.models import JobSpec, JobState
+from toolkit_hub.bridge import address_of_bridge
 from toolkit_hub.domain import runs
 from toolkit_hub.domain.images import may_pull
+from toolkit_hub.domain.job_tokens import job_token
 from toolkit_hub.domain.job_view import lab_path
 from toolkit_hub.domain.site import Site
 from toolkit_hub.store.tables import Job, Run
@@ -32,6 +34,12 @@ class Places:
     network: JobNetwork
     pull_images: bool
     log_quota: int
+
+    def api_url(self, site: Site) -> str:
+        """Where jobs reach the API: on their bridge, if the site lets them, else where everybody does."""
+        port = self.network.api_port
+        address = address_of_bridge(self.network.bridge) if port else None
+        return f"http://{address}:{port}" if address else site.public_url
 
 
 def launch_spec(session: Session, site: Site, places: Places, owner: str, server: str) -> LaunchSpec:
@@ -66,7 +74,8 @@ def _spec_of(run: Run, site: Site, places: Places) -> LaunchSpec:
         pull=places.pull_images and job.image_digest is None and may_pull(site, job.image),
         command=[] if own_server else spec.command,
         workdir=spec.workdir,
-        environment=environment_of(job, run, spec),
+        environment=environment_of(job, run, spec)
+        | {"TOOLKIT_URL": places.api_url(site), "TOOLKIT_TOKEN": job_token(run)},
         cpu=min(job.cpu, os.cpu_count() or job.cpu),  # the engine refuses to give one container more than there is
         mem=job.mem,
         stop_grace=site.stop_grace,

@@ -32,7 +32,11 @@ def set_password(session: Session, user_id: str, password: str) -> None:
 
 def password_hash_of(session: Session, user_name: str) -> str | None:
     """The stored hash, or None for a user who is unknown or has no local password."""
-    query = select(Credential.password_hash).join(User, User.id == Credential.user_id).where(User.name == user_name)
+    query = (
+        select(Credential.password_hash)
+        .join(User, User.id == Credential.user_id)
+        .where(User.name == user_name, User.archived.is_(None))
+    )
     return session.scalar(query)
 
 

@@ -7,13 +7,24 @@ from sqlalchemy.orm import Session
 
 from toolkit_client.errors import Conflict, InvalidRequest
 from toolkit_client.models import ALIVE_STATES, JobSpec
-from toolkit_hub.domain.access import Actor
+from toolkit_hub.domain.access import Actor, authorise
+from toolkit_hub.domain.granting import check_joining
 from toolkit_hub.domain.images import check_image
+from toolkit_hub.domain.resolve import find_role
 from toolkit_hub.domain.site import Site
 from toolkit_hub.queue.plan import Amount, impossible
-from toolkit_hub.store.tables import Account, Job
+from toolkit_hub.store.access_tables import Role
+from toolkit_hub.store.tables import Account, Job, User
 
-__all__ = ["ALIVE", "check_interactive_limit", "check_name", "check_possible", "name_holder"]
+__all__ = [
+    "ALIVE",
+    "check_interactive_limit",
+    "check_name",
+    "check_possible",
+    "hub_name_of",
+    "name_holder",
+    "role_of_job",
+]
 
 ALIVE = tuple(state.value for state in ALIVE_STATES)
 
@@ -53,8 +64,6 @@ def _not_here(spec: JobSpec) -> list[tuple[str, str]]:
         found.append((f"it asks for {asked.replicas} machines at once", "leave replicas out"))
     if spec.data:
         found.append((f"it mounts data ({spec.data[0]})", "leave data out, or put the files in the image"))
-    if spec.role is not None:
-        found.append(("jobs have no roles", "leave role out"))
     for name in spec.options:
         found.append((f"the option {name[:60]!r} is not known", "leave it out"))
     return found
@@ -73,6 +82,25 @@ def check_name(session: Session, account: Account, name: str | None, but: Job | 
             f"the name {name} is in use in {account.full_name} by job {holder.id}",
             "choose another name, kill that job, or take its name with --enforce-name; the name is free when it has ended",
         )
+
+
+def role_of_job(session: Session, actor: Actor, reference: str) -> Role:
+    """The role whose rights a job's own token is to have. The job's code acts with them, so it is like a key of the role:
+    the actor has to see it, and to hold what it gives.
+    """
+    role = find_role(session, actor, reference)
+    authorise(session, actor, "role:get", role.urn)
+    check_joining(session, actor, role.id, None)
+    return role
+
+
+def hub_name_of(user: User) -> str:
+    """Who owns the servers of the user's jobs at the hub. Raises `Conflict` for a user whom the hub does not know any more."""
+    if user.hub_name is None:
+        raise Conflict(
+            f"{user.full_name} has left, and no more jobs are started in that name", "submit it as somebody else"
+        )
+    return user.hub_name
 
 
 def check_interactive_limit(session: Session, site: Site, actor: Actor) -> None:

@@ -145,7 +145,7 @@ def look(
     else:
         job_id = place
     row = session.execute(
-        select(Job.id, Job.account_id, Account.organization_id, Job.state, Job.state_info, User.name)
+        select(Job.id, Job.account_id, Account.organization_id, Job.state, Job.state_info, User.hub_name)
         .join(Account, Account.id == Job.account_id)
         .join(User, User.id == Job.creator_id)
         .where(Job.id == job_id)
@@ -155,7 +155,7 @@ def look(
     run = _run(session, row.id)
     older = _run(session, row.id, path) if path and run and path.server_name != run.server_name else None
     view = View(row.id, row.state, row.state_info, run, older)
-    owner, server_name = (run.owner, run.server_name) if run else (row.name, None)
+    owner, server_name = (run.owner, run.server_name) if run else (row.hub_name or "", None)
     for claim in claims:
         visitor = claim.stands_for(session, owner, server_name)
         if visitor is not None:

@@ -18,7 +18,7 @@ from toolkit_hub.api.context import Context, ServiceHandler
 from toolkit_hub.api.images import image_digest
 from toolkit_hub.configure import SERVICE_PREFIX
 from toolkit_hub.domain import gate_sessions, job_list, jobs
-from toolkit_hub.domain.access import Actor, authorise
+from toolkit_hub.domain.access import Actor, allowed, authorise
 from toolkit_hub.domain.job_view import as_wire
 
 __all__ = ["page_specs"]
@@ -40,6 +40,8 @@ class PageHandler(ServiceHandler):
 
     #: The action that the page's domain function authorises; None only for what everybody may read.
     action: str | None = ""
+    #: Whether the page says of its visitor that they administer the site.
+    administrator = False
 
     def set_default_headers(self) -> None:
         super().set_default_headers()
@@ -50,6 +52,9 @@ class PageHandler(ServiceHandler):
         actor = await self.identify()
         if actor is not None:
             self.actor = actor
+            self.administrator = await self.context.store.read(
+                allowed, actor, "organization:maintain", actor.organization_id
+            )
         elif self.request.method == "GET":
             self.redirect(self.get_login_url())
         else:
@@ -59,6 +64,7 @@ class PageHandler(ServiceHandler):
         page = _templates.get_template(template).render(
             prefix=SERVICE_PREFIX,
             actor=getattr(self, "actor", None),
+            administrator=self.administrator,
             xsrf_token=self.xsrf_token.decode() if isinstance(self.xsrf_token, bytes) else self.xsrf_token,
             **values,
         )

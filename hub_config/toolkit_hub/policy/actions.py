@@ -1,19 +1,24 @@
-"""Every action that the toolkit knows, declared once: routes, documentation, OpenAPI and tests read it here."""
+"""Every action that the toolkit knows, declared once: routes, documentation, OpenAPI, CLI help and tests read it here."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["ACTIONS", "Action"]
+__all__ = ["ACTIONS", "RESOURCE_TYPES", "Action"]
 
 
 @dataclass(frozen=True)
 class Action:
-    """Something that can be done to a resource. `verb` `get` is what makes a resource visible at all."""
+    """Something that can be done to a resource. `verb` `get` is what makes a resource visible at all.
+
+    `on` is the type of the resource whose URN is asked about: that of the thing itself, or for `new` of what it is made in
+    (several types where there are several places).
+    """
 
     name: str
     opens: str
     dangerous: bool = False
+    on: tuple[str, ...] = ()
 
     @property
     def resource(self) -> str:
@@ -23,18 +28,63 @@ class Action:
     def verb(self) -> str:
         return self.name.partition(":")[2]
 
+    @property
+    def asked_of(self) -> tuple[str, ...]:
+        return self.on or (self.resource,)
 
+
+RESOURCE_TYPES = ("organization", "user", "team", "account", "role", "job", "data")
+
+_IN_ACCOUNT = ("account",)
+_IN_ORGANIZATION = ("organization",)
 ACTIONS: dict[str, Action] = {
     action.name: action
     for action in (
         Action("organization:get", "see the organization, its capacity and its queue"),
+        Action("organization:set", "rename the organization"),
         Action("organization:maintain", "check the site's machine (doctor) and remove what is past its retention"),
+        Action("organization:audit", "read the audit log of the whole organization", dangerous=True),
+        Action("organization:lock", "lock and unlock anything in the organization", dangerous=True),
         Action("user:get", "see a user"),
-        Action("user:new", "create users of the organization", dangerous=True),
-        Action("account:get", "see an account"),
-        Action("job:new", "submit jobs in an account"),
+        Action("user:new", "create users of the organization", dangerous=True, on=_IN_ORGANIZATION),
+        Action("user:set", "rename a user"),
+        Action("user:policy", "attach policies to a user and remove them", dangerous=True),
+        Action("user:lock", "lock and unlock a user", dangerous=True),
+        Action("user:archive", "disable, enable, offboard and archive a user", dangerous=True),
+        Action("team:get", "see a team and its members"),
+        Action("team:new", "create teams of the organization", on=_IN_ORGANIZATION),
+        Action("team:set", "rename a team"),
+        Action("team:member", "add members to a team and remove them", dangerous=True),
+        Action("team:policy", "attach policies to a team and remove them", dangerous=True),
+        Action("team:archive", "archive a team"),
+        Action("account:get", "see an account, its roles and their members"),
+        Action("account:new", "create child accounts", on=("organization", "account")),
+        Action("account:set", "rename an account"),
+        Action("account:audit", "read the audit log of an account and of what is in it"),
+        Action("account:archive", "archive an account"),
+        Action("role:get", "see a role, its members and policies"),
+        Action("role:new", "create roles", on=("organization", "team", "account")),
+        Action("role:set", "rename a role"),
+        Action("role:member", "add members to a role and remove them", dangerous=True),
+        Action("role:policy", "attach policies to a role and remove them", dangerous=True),
+        Action("role:key", "make, list and revoke keys that act as the role", dangerous=True),
+        Action("role:lock", "lock and unlock a role and its keys", dangerous=True),
+        Action("role:archive", "archive a role"),
+        Action(
+            "role:bind",
+            "add members, and make keys, to what holds more than one's own rights",
+            dangerous=True,
+            on=_IN_ORGANIZATION,
+        ),
+        Action("role:escalate", "grant rights that one does not hold", dangerous=True, on=_IN_ORGANIZATION),
+        Action("job:new", "submit jobs in an account", on=_IN_ACCOUNT),
         Action("job:get", "see a job's data, logs and declared ports"),
         Action("job:set", "change or kill a job"),
         Action("job:exec", "run code as the job's owner: notebook, terminal, SSH, VS Code", dangerous=True),
+        Action("job:lock", "lock and unlock a job", dangerous=True),
+        Action("data:new", "create data in an account", on=_IN_ACCOUNT),
+        Action("data:get", "see data and read its content"),
+        Action("data:set", "change data and its content"),
+        Action("data:archive", "archive data"),
     )
 }

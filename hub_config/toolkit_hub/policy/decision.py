@@ -1,7 +1,9 @@
-"""May this user do that? Pure: everything that counts is in the arguments.
+"""May this subject do that? Deny by default; statements only allow, so their order never matters. Pure.
 
-The rules so far: administrators may do everything, owners everything to what is theirs, members of the organization may see
-it and its users. A user's own server carries its user's rights inside, so nobody else may ever run code there.
+1. Who is stopped (locked, disabled) may nothing, and to what is stopped nothing may be done but locking and unlocking it.
+2. Nothing reaches into another organization.
+3. Code in a user's own server runs with its user's rights, so nobody else ever runs code there.
+4. Otherwise one atom that matches, held by the subject or a group that it is in at any depth, is enough.
 """
 
 from __future__ import annotations
@@ -9,39 +11,58 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .actions import ACTIONS
+from .matching import actions_for, patterns_for, urn_matches
+from .world import Held, Resource, Subject, World
 
-__all__ = ["Resource", "Subject", "decide"]
-
-
-@dataclass(frozen=True)
-class Subject:
-    """Who asks."""
-
-    user_id: str
-    organization_id: str
-    admin: bool
+__all__ = ["Decision", "decide", "matching_atoms", "reserved", "veto"]
 
 
 @dataclass(frozen=True)
-class Resource:
-    """What is asked for: its URN, who owns it, and whether its owner's rights are open to whoever runs code in it."""
+class Decision:
+    """`held` is the atom that allows it, `reason` the same in words, or why not."""
 
-    urn: str
-    owner_ids: frozenset[str] = frozenset()
-    carries_owner_rights: bool = False
-
-    @property
-    def organization_id(self) -> str:
-        return self.urn.partition(":")[0]
+    allowed: bool
+    held: Held | None
+    reason: str
 
 
-def decide(subject: Subject, action: str, resource: Resource) -> bool:
+def decide(world: World, subject: Subject, action: str, resource: Resource) -> Decision:
     """Whether `subject` may do `action` to `resource`. Raises `KeyError` for an action that was never declared."""
-    declared = ACTIONS[action]
+    if action not in ACTIONS:
+        raise KeyError(action)
+    refusal = veto(subject, action, resource)
+    if refusal:
+        return Decision(False, None, refusal)
+    found = matching_atoms(world, subject, action, resource)
+    if found:
+        return Decision(True, found[0], f"allowed by {found[0].atom}")
+    return Decision(False, None, f"no statement allows {action} on {resource.urn}")
+
+
+def veto(subject: Subject, action: str, resource: Resource) -> str:
+    """Why it is no, whatever statements say; empty: they decide."""
+    if subject.stopped:
+        return subject.stopped
     if subject.organization_id != resource.organization_id:
-        return False
-    if subject.user_id in resource.owner_ids:
-        return True
-    if resource.carries_owner_rights and declared.name == "job:exec":
-        return False
-    return subject.admin or declared.name in ("organization:get", "user:get")
+        return "it belongs to another organization"
+    return reserved(subject.id, action, resource)
+
+
+def reserved(subject_id: str, action: str, resource: Resource) -> str:
+    """The part of `veto` that comes from the resource alone."""
+    if resource.stopped and ACTIONS[action].verb != "lock":
+        return resource.stopped
+    if action == "job:exec" and resource.private_to not in (None, subject_id):
+        return "a user's own server runs with its user's rights, so nobody else may run code there"
+    return ""
+
+
+def matching_atoms(world: World, subject: Subject, action: str, resource: Resource) -> list[Held]:
+    """The atoms by which `subject` may do `action` to `resource`, unless there is a veto."""
+    actions = actions_for(action)
+    own = [
+        Held(atom, subject.id, "")
+        for atom in subject.own
+        if atom.action in actions and urn_matches(atom.pattern, resource.urn)
+    ]
+    return own + world.held(subject.roots, patterns_for(resource.urn), actions)

@@ -1,4 +1,4 @@
-"""The hub, as the queue uses it: start and remove named servers (JupyterHub REST API)."""
+"""The hub, as the service uses it: start and remove named servers, and mirror users (JupyterHub REST API)."""
 
 from __future__ import annotations
 
@@ -70,8 +70,16 @@ class HubApi:
         model = reply.json()
         return bool(model.get("ready") or model.get("pending"))
 
+    async def change_user(self, verb: str, name: str, to: str | None = None) -> None:
+        """`make` the hub's record of a user, `rename` it or `remove` it; whoever has servers is left alone (`HubRefused`)."""
+        reply = await self._request("POST", "/toolkit/users", {"verb": verb, "name": name, "to": to})
+        if not reply.is_success:
+            raise HubRefused(reply.status_code, _message(reply))
+
     async def _call(self, method: str, owner: str, server: str, body: object = None) -> httpx.Response:
-        path = f"/users/{quote(owner, safe='')}/servers/{quote(server, safe='')}"
+        return await self._request(method, f"/users/{quote(owner, safe='')}/servers/{quote(server, safe='')}", body)
+
+    async def _request(self, method: str, path: str, body: object) -> httpx.Response:
         try:
             reply = await self._client.request(method, path, json=body)
         except httpx.HTTPError as error:

@@ -199,10 +199,23 @@ class Reconciler:
             self.poke(view.run_id)
             return
         log.warning("run %s: start refused (%d of %d): %s", view.run_id, count, START_ATTEMPTS, error)
+        if error.status == 404 and count < START_ATTEMPTS and await self._has_owner_now(now):
+            self.poke(view.run_id)
+            return
         if error.status == 404 or count >= START_ATTEMPTS:
             self._refusals.pop(view.run_id, None)
             await self._end(view, runs.Ending(None, f"could not be started: {error.message}"))
             self.poke(view.run_id)
+
+    async def _has_owner_now(self, view: _View) -> bool:
+        """The hub does not know the owner: a role's service user, or one who was just renamed. It is told."""
+        try:
+            await self._hub.change_user("make", view.owner)
+        except HubRefused as error:
+            log.warning("run %s: %s", view.run_id, error)
+            now = await self._store.read(_view, view.run_id)
+            return now is not None and now.owner != view.owner
+        return True
 
     async def _keep_running(self, view: _View, container: ContainerState | None) -> None:
         if container is None:

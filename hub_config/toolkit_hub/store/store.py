@@ -17,6 +17,7 @@ from alembic import command
 from alembic.config import Config as AlembicConfig
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -39,11 +40,12 @@ class Store:
         self._watchers: set[asyncio.Event] = set()
 
     def migrate(self) -> None:
-        """Bring the schema to this version's (Alembic)."""
+        """Bring the schema to this version's (Alembic), in one transaction: all of it or nothing."""
         config = _alembic_config()
-        with self.engine.connect() as connection:
+        with self.engine.connect() as connection, _tables_may_be_remade(connection):
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+            _check_foreign_keys(connection)
             connection.commit()
 
     def schema(self) -> tuple[str | None, str | None]:
@@ -112,6 +114,33 @@ class Store:
         self._writer.shutdown()
         self._readers.shutdown()
         self.engine.dispose()
+
+
+@contextmanager
+def _tables_may_be_remade(connection: Connection) -> Iterator[None]:
+    """On SQLite a changed table is made anew under the old one's name, which checks of foreign keys would not let happen.
+
+    The switch does nothing within a transaction, so it stands around it; the keys are checked before the commit instead.
+    """
+    if connection.dialect.name != "sqlite":
+        yield
+        return
+    driver = connection.connection.driver_connection
+    assert driver is not None
+    driver.execute("PRAGMA foreign_keys=OFF")
+    try:
+        yield
+    finally:
+        connection.rollback()
+        driver.execute("PRAGMA foreign_keys=ON")
+
+
+def _check_foreign_keys(connection: Connection) -> None:
+    """Raises `RuntimeError` for a row that a migration has left without what it refers to."""
+    if connection.dialect.name == "sqlite":
+        broken = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
+        if broken is not None:
+            raise RuntimeError(f"the migration left a broken reference in the table {broken[0]}; nothing was changed")
 
 
 def _alembic_config() -> AlembicConfig:

@@ -18,6 +18,7 @@ from sqlalchemy import (
     String,
     Text,
     TypeDecorator,
+    text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
@@ -37,6 +38,7 @@ __all__ = [
     "Run",
     "User",
     "new_id",
+    "unique_unless_archived",
 ]
 
 
@@ -63,6 +65,12 @@ class Base(DeclarativeBase):
     type_annotation_map = {datetime: UtcDateTime(), dict[str, Any]: JSON, list[str]: JSON}
 
 
+def unique_unless_archived(name: str, *columns: str) -> Index:
+    """Archiving frees a name."""
+    living = text("archived IS NULL")
+    return Index(name, *columns, unique=True, sqlite_where=living, postgresql_where=living)
+
+
 class Organization(Base):
     """The tenant."""
 
@@ -81,13 +89,15 @@ class Account(Base):
     """Owner of jobs and data; a tree below the organization. `full_name` starts with the organization's name."""
 
     __tablename__ = "accounts"
+    __table_args__ = (unique_unless_archived("uq_accounts_full_name", "full_name"),)
 
     id: Mapped[str] = mapped_column(String(36), primary_key=True, default=new_id)
     organization_id: Mapped[str] = mapped_column(ForeignKey("organizations.id"), index=True)
     parent_id: Mapped[str | None] = mapped_column(ForeignKey("accounts.id"), index=True)
     name: Mapped[str] = mapped_column(String(64))
-    full_name: Mapped[str] = mapped_column(String(512), unique=True)
+    full_name: Mapped[str] = mapped_column(String(512))
     created: Mapped[datetime]
+    archived: Mapped[datetime | None]
 
     @property
     def urn(self) -> str:
@@ -95,19 +105,28 @@ class Account(Base):
 
 
 class User(Base):
-    """Who acts. `name` is also the user's name at the hub."""
+    """Who acts: a person, or a `service` user that stands for a role at the hub (jobs of a role key have it for owner)."""
 
     __tablename__ = "users"
+    __table_args__ = (unique_unless_archived("uq_users_name", "name"),)
 
     id: Mapped[str] = mapped_column(String(36), primary_key=True, default=new_id)
     organization_id: Mapped[str] = mapped_column(ForeignKey("organizations.id"), index=True)
-    home_account_id: Mapped[str] = mapped_column(ForeignKey("accounts.id"))
-    name: Mapped[str] = mapped_column(String(64), unique=True)
-    admin: Mapped[bool] = mapped_column(default=False)
+    home_account_id: Mapped[str | None] = mapped_column(
+        ForeignKey("accounts.id"), doc="None only for the service user of an organization's role"
+    )
+    name: Mapped[str] = mapped_column(String(64))
+    hub_name: Mapped[str | None] = mapped_column(
+        String(64), unique=True, doc="the hub's name of the user now; None when the hub has none"
+    )
+    kind: Mapped[str] = mapped_column(String(16), default="person", doc="person | service")
+    role_id: Mapped[str | None] = mapped_column(String(36), index=True, doc="the role that a service user stands for")
     created: Mapped[datetime]
+    disabled: Mapped[datetime | None]
+    archived: Mapped[datetime | None]
 
     organization: Mapped[Organization] = relationship(lazy="joined")
-    home_account: Mapped[Account] = relationship(lazy="joined")
+    home_account: Mapped[Account | None] = relationship(lazy="joined")
 
     @property
     def urn(self) -> str:
@@ -163,6 +182,7 @@ class Job(Base):
     max_run_time: Mapped[int] = mapped_column(Integer, default=0, doc="seconds a run may take; 0 = no limit")
     tags: Mapped[list[Any]] = mapped_column(JSON, default=list)
     retry_of: Mapped[str | None] = mapped_column(ForeignKey("jobs.id"), doc="the job that this one repeats")
+    role_id: Mapped[str | None] = mapped_column(String(36), doc="the role whose rights the job's own token has")
     spec: Mapped[dict[str, Any]] = mapped_column(doc="the JobSpec as submitted, defaults filled in")
     created: Mapped[datetime]
 

@@ -467,3 +467,5 @@ def test_commands_load_little(cli: Cli) -> None:
     assert loaded_by("--help", modules=heavy) == []
     assert loaded_by("job", "submit", "-h", modules=heavy) == []
     assert loaded_by("job", "ls", modules=heavy) == ["httpx"]
+    assert loaded_by("role", "member", "add", "-h", modules=heavy) == []
+    assert loaded_by("user", "ls", modules=heavy) == ["httpx"]

@@ -67,7 +67,7 @@ def test_bash_completes_with_the_script(service: Service, cli: Cli) -> None:
 
 
 def test_commands_options_and_choices(service: Service, cli: Cli) -> None:
-    assert offered("lo") == ["login", "logout"]
+    assert offered("lo") == ["lock", "login", "logout"]
     assert offered("job", "s") == ["set", "submit"]
     assert "--max-run-time" in offered("job", "submit", "--max")
     assert offered("job", "ls", "--format", "") == ["table", "json", "csv"]

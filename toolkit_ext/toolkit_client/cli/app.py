@@ -26,16 +26,25 @@ EXIT_CODES = {
 }
 
 COMMANDS = {
+    "account": ("toolkit_client.cli.account:account", "Create, list and change accounts, and say who may use them."),
     "admin": ("toolkit_client.cli.admin:admin", "Check a site (doctor) and clean it up (gc)."),
+    "audit": ("toolkit_client.cli.audit:audit", "Read what was done, and what was refused."),
     "completion": ("toolkit_client.cli.completion:completion", "Print a script for your shell's completion."),
+    "data": ("toolkit_client.cli.data:data", "Create, list and change data."),
     "events": ("toolkit_client.cli.events:events", "Follow what happens."),
     "job": ("toolkit_client.cli.job:job", "Submit, list, read, change and kill jobs (also: session)."),
+    "lock": ("toolkit_client.cli.lock:lock", "Stop a user, role, key or job at once."),
     "login": ("toolkit_client.cli.login:login", "Sign in to a site and remember it."),
     "logout": ("toolkit_client.cli.login:logout", "Sign out of a site."),
     "me": ("toolkit_client.cli.me:me", "Show who you are."),
+    "organization": ("toolkit_client.cli.organization:organization", "Show the organization and its roles."),
     "queue": ("toolkit_client.cli.queue:queue", "Show what there is, what is held, and who waits."),
+    "role": ("toolkit_client.cli.role:role", "Create and change roles, their members, policies and keys."),
+    "rule": ("toolkit_client.cli.rule:rule", "Ask who may do what, and why."),
     "start": ("toolkit_client.cli.start:start", "Start your own server: JupyterLab."),
-    "user": ("toolkit_client.cli.user:user", "List and create users."),
+    "team": ("toolkit_client.cli.team:team", "Create and change teams and their members."),
+    "unlock": ("toolkit_client.cli.lock:unlock", "Take a lock away."),
+    "user": ("toolkit_client.cli.user:user", "List, create and change users."),
 }
 
 
@@ -80,7 +89,7 @@ def run(arguments: list[str]) -> int:
         result = toolkit.main(arguments, prog_name="toolkit", standalone_mode=False)
     except click.UsageError as problem:
         path = problem.ctx.command_path if problem.ctx else "toolkit"
-        return _fail(problem.format_message(), f"`{path} -h` shows what it takes", problem.exit_code)
+        return _fail(problem.format_message(), _long_dash(arguments) or f"`{path} -h` shows what it takes", 2)
     except click.ClickException as problem:
         return _fail(problem.format_message(), "", problem.exit_code)
     except click.Abort:
@@ -91,6 +100,12 @@ def run(arguments: list[str]) -> int:
     except ToolkitError as problem:
         return _fail(problem.message, problem.hint, problem.exit_code)
     return result if isinstance(result, int) else 0
+
+
+def _long_dash(arguments: list[str]) -> str:
+    """What to say of an option whose hyphens a word processor has made into one long dash."""
+    found = next((word for word in arguments if word[:1] in ("\u2013", "\u2014") and word[1:2].isalpha()), None)
+    return "" if found is None else f"{found} begins with a long dash: write --{found[1:]}"
 
 
 def _fail(message: str, hint: str, code: int) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import click
 
 from toolkit_client import calls
+from toolkit_client.cli import values
 from toolkit_client.cli.complete import complete_jobs, complete_states
 from toolkit_client.cli.lazy import examples
 from toolkit_client.cli.output import JOB_COLUMNS, Output, output_options
@@ -62,7 +62,7 @@ def ls(
     times. On a terminal the table is fitted to its width; piped it is whole.
     """
     account = account or state.account
-    since = None if states or name or tags or limit else _time_text(time.time() - DAY)
+    since = None if states or name or tags or limit else values.moment_ago(DAY)
     filters = {
         "account": account,
         "mine": me or not account,
@@ -93,8 +93,3 @@ def _has_tag(job: dict[str, Any], wanted: str) -> bool:
     """Whether a job has the tag `key`, or `key=value`. The service may look at one tag only."""
     key, equals, value = wanted.partition("=")
     return any(tag["key"] == key and (not equals or tag["value"] == value) for tag in job["tags"])
-
-
-def _time_text(seconds: float) -> str:
-    """Seconds since 1970 as an RFC 3339 time."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))

@@ -22,13 +22,14 @@ def examples(*lines: str) -> str:
 class LazyGroup(click.Group):
     """A group that knows its commands by name, place (``module:attribute``) and one line of help.
 
-    So the help of the group, and the run of one command, load no other command's module.
+    So the help of the group, and the run of one command, load no other command's module. A command that was made on the
+    spot stands for its own place.
     """
 
     def __init__(
         self,
         *args: Any,
-        commands_by_name: Mapping[str, tuple[str, str]],
+        commands_by_name: Mapping[str, tuple[str | click.Command, str]],
         aliases: Mapping[str, str] | None = None,
         **options: Any,
     ) -> None:
@@ -49,10 +50,23 @@ class LazyGroup(click.Group):
         name = self._aliases.get(cmd_name, cmd_name)
         if name not in self._places:
             return None
-        module, _, attribute = self._places[name][0].partition(":")
+        place = self._places[name][0]
+        if isinstance(place, click.Command):
+            return place
+        module, _, attribute = place.partition(":")
         command = getattr(import_module(module), attribute)
         assert isinstance(command, click.Command)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Says which commands there are when there is no such one."""
+        name = args[0]
+        if not ctx.resilient_parsing and not name.startswith("-") and self.get_command(ctx, name) is None:
+            there_are = ", ".join(self.list_commands(ctx))
+            raise click.UsageError(f"`{ctx.command_path}` has no command {name!r}; it has {there_are}", ctx)
+        return super().resolve_command(ctx, args)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         from click.shell_completion import CompletionItem

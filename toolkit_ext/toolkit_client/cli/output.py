@@ -27,7 +27,20 @@ __all__ = ["JOB_COLUMNS", "SUBMIT_COLUMNS", "Output", "output_options", "table_l
 
 SUBMIT_COLUMNS = ("id", "state", "name", "created", "command", "runs.exitCode")
 JOB_COLUMNS = ("id", "state", "name", "account", "creator", "created", "command", "runs.exitCode", "accessUrl")
-TIMES = frozenset({"created", "queued", "started", "ended", "cancelled", "deadline", "time"})
+TIMES = frozenset(
+    {
+        "archived",
+        "cancelled",
+        "created",
+        "deadline",
+        "ended",
+        "expires",
+        "lastUsed",
+        "queued",
+        "started",
+        "time",
+    }
+)
 #: Lists of which a path means the last item: the newest run is the one that is asked for. Of other lists it means all.
 NEWEST_LAST = frozenset({"runs"})
 MISSING = "-"

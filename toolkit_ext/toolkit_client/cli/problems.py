@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 from toolkit_client.cli.safe_text import escape
 from toolkit_client.errors import ToolkitError
 
 __all__ = ["for_each", "print_problem"]
+
+RefT = TypeVar("RefT")
 
 
 def print_problem(message: str, hint: str = "") -> None:
@@ -19,7 +21,7 @@ def print_problem(message: str, hint: str = "") -> None:
         print("hint:", escape(hint), file=sys.stderr)
 
 
-def for_each(refs: Iterable[str], act: Callable[[str], Any]) -> tuple[list[Any], int]:
+def for_each(refs: Iterable[RefT], act: Callable[[RefT], Any]) -> tuple[list[Any], int]:
     """What `act` gave for each reference, and the exit code; what it refused is told on stderr.
 
     The code is 0, or that of the errors, or 1 for errors of several kinds.

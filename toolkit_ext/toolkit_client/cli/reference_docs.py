@@ -23,8 +23,9 @@ __all__ = ["PAGES", "cli_page"]
 
 HEAD = """# The command line
 
-`toolkit` submits jobs, follows them and ends them, from a laptop, from the hub's machine, or from inside a job. `-h` after any
-command shows what it takes; `toolkit completion bash|zsh|fish` prints a script that completes commands, options and jobs.
+`toolkit` submits jobs, follows them and ends them, and says who may do what, from a laptop, from the hub's machine, or from
+inside a job. `-h` after any command shows what it takes; `toolkit completion bash|zsh|fish` prints a script that completes
+commands, options, jobs, and the names of accounts, data, roles, teams and users.
 
 Made from the code by `python -m toolkit_client.cli.reference_docs docs`.
 
@@ -103,7 +104,7 @@ def cli_page() -> str:
 
 def _commands(command: click.Command, parent: click.Context | None) -> Iterator[tuple[click.Command, click.Context]]:
     """Each command with a context that knows its path."""
-    context = click.Context(command, info_name=command.name, parent=parent)
+    context = click.Context(command, info_name=command.name, parent=parent, **command.context_settings)
     yield command, context
     if isinstance(command, click.Group):
         for name in command.list_commands(context):

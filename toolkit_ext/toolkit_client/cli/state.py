@@ -1,9 +1,9 @@
-"""What all commands share: the chosen profile and account, the connection, and how a job is named."""
+"""What all commands share: the chosen profile and account, the connection, and how things are named."""
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -23,6 +23,8 @@ class State:
     def __init__(self, profile: str | None, account: str | None) -> None:
         self.profile = profile
         self.account = account
+        #: What a role belongs to, where its name fits several; see `role_owner.owner_option`.
+        self.role_owner: Literal["organization", "team", "account"] | None = None
         self._client: Client | None = None
 
     def client(self) -> Client:
@@ -48,10 +50,22 @@ class State:
             self._client.close()
 
     def full_ref(self, ref: str) -> str:
-        """A bare job name means one in the chosen account; without one the service takes the home account."""
-        if self.account and "." not in ref and not is_id(ref):
+        """A bare name means a thing in the chosen account; without one the service takes the home account.
+
+        The names of data may begin with a dot.
+        """
+        if self.account and "." not in ref.removeprefix(".") and not is_id(ref):
             return f"{self.account}.{ref}"
         return ref
+
+    def me(self) -> dict[str, Any]:
+        """Who the caller is, as plain JSON."""
+        found: dict[str, Any] = self.client().raw(calls.get_me())
+        return found
+
+    def own_account(self) -> str:
+        """The chosen account, or the caller's home account."""
+        return self.account or str(self.me()["accountId"])
 
     def newest_job(self) -> dict[str, Any]:
         """The newest job that the caller created.
@@ -94,7 +108,7 @@ class State:
 
 
 def is_id(ref: str) -> bool:
-    """Whether a job is named by its id, a UUID."""
+    """Whether something is named by its id, a UUID."""
     return len(ref) == 36 and ref.count("-") == 4
 
 

@@ -5,11 +5,27 @@ from __future__ import annotations
 import math
 import re
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import click
 
-__all__ = ["cores", "duration", "gibibytes", "moment", "number", "ports", "tags", "variables"]
+if TYPE_CHECKING:
+    from datetime import datetime
+
+__all__ = [
+    "cores",
+    "duration",
+    "expires_option",
+    "expiry",
+    "gibibytes",
+    "moment",
+    "moment_ago",
+    "number",
+    "ports",
+    "tags",
+    "variables",
+]
 
 #: GiB in one of each unit.
 SIZES = {"k": 1 / 1024**2, "m": 1 / 1024, "g": 1.0, "t": 1024.0}
@@ -65,10 +81,62 @@ def moment(_context: click.Context, _parameter: click.Parameter, value: str | No
         return None
     ago = _seconds(value)
     if ago is not None:
-        return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(max(time.time() - ago, 0)))
+        return moment_ago(ago)
     if not re.match(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", value):
         raise click.BadParameter(f"{value!r} is no time: write it as 2026-01-31T12:00:00Z, or how long ago, as 10m")
     return value
+
+
+def moment_ago(seconds: float) -> str:
+    """So long ago, as an RFC 3339 time."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(max(time.time() - seconds, 0)))
+
+
+def expiry(_context: click.Context, _parameter: click.Parameter, value: str | None) -> dict[str, str | None]:
+    """The key `expires` of a request, if it was given: an RFC 3339 time in UTC, or null for ``never``.
+
+    It is written as how long from now (``7d``), as a date, whose end is meant, or as a time. A plain number is refused: it
+    could be meant as days, and would be taken for seconds.
+    """
+    if value is None:
+        return {}
+    if value == "never":
+        return {"expires": None}
+    from datetime import UTC, datetime, timedelta
+
+    text = value.strip()
+    length = None if text.isdecimal() else _seconds(text)
+    try:
+        if length is not None:
+            end = datetime.now(UTC) + timedelta(seconds=length)
+        elif re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
+            end = datetime.fromisoformat(text).replace(tzinfo=UTC) + timedelta(days=1)
+        else:
+            end = _with_zone(datetime.fromisoformat(text)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        problem = f"{value!r} is no end: write how long, as 7d or 12h, a date as 2027-01-31, or 2027-01-31T12:00:00Z"
+        raise click.BadParameter(problem) from None
+    if end <= datetime.now(UTC):
+        raise click.BadParameter(f"{value!r} is over already")
+    return {"expires": end.strftime("%Y-%m-%dT%H:%M:%SZ")}
+
+
+def expires_option(more: str = "") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Adds --expires; the command gets `expires`, as `expiry` makes it."""
+    return click.option(
+        "--expires",
+        metavar="WHEN",
+        callback=expiry,
+        help="The end: after 7d or 12h, the end of a date as 2027-01-31 (UTC), or a time as 2027-01-31T12:00:00Z."
+        + more,
+    )
+
+
+def _with_zone(time_given: datetime) -> datetime:
+    """Raises ValueError for a time without a zone: nobody knows which one its writer had in mind."""
+    if time_given.tzinfo is None:
+        raise ValueError(time_given)
+    return time_given
 
 
 def _seconds(value: str) -> int | None:
