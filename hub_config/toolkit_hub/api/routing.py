@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
+import orjson
 from pydantic import BaseModel, ValidationError
-from pydantic_core import to_json
 from tornado.web import HTTPError
 
 from toolkit_client.errors import InvalidRequest, ToolkitError
@@ -163,9 +163,12 @@ class ApiHandler(ServiceHandler):
         if isinstance(answer, BaseModel):
             self.finish(answer.model_dump_json(by_alias=True))
         elif answer is not None:
-            self.finish(to_json(answer))
+            self.finish(orjson.dumps(answer, option=orjson.OPT_UTC_Z))
 
     get = head = post = put = patch = delete = options = _dispatch
+
+    def compute_etag(self) -> None:
+        """None: answers are never stored (`Cache-Control`), so a hash of each would be for nobody."""
 
     def as_toolkit_error(self, error: BaseException | None) -> ToolkitError:
         if isinstance(error, HTTPError) and error.status_code == 405:

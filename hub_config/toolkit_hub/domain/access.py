@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, Executable, bindparam, select
 from sqlalchemy.orm import Session
 
 from toolkit_client.errors import NotFound, NotSignedIn, PermissionDenied
@@ -108,20 +108,24 @@ _USERS = (
     .outerjoin(Lock, Lock.resource_id == User.id)
     .where(User.archived.is_(None), User.kind == "person")
 )
+#: Each request asks one of these: built once, so that only the value is new.
+_BY_HUB_NAME, _BY_NAME, _BY_ID = (
+    _USERS.where(column == bindparam("value")) for column in (User.hub_name, User.name, User.id)
+)
 
 
 def actor_by_name(session: Session, name: str, request_id: str = "", address: str = "") -> Actor | None:
     """The user whom the hub calls `name`."""
-    return _actor(session, User.hub_name == name, request_id, address)
+    return _actor(session, _BY_HUB_NAME, name, request_id, address)
 
 
 def actor_by_sign_in_name(session: Session, name: str) -> Actor | None:
     """The user who signs in as `name`, whatever the hub calls it."""
-    return _actor(session, User.name == name, "", "")
+    return _actor(session, _BY_NAME, name, "", "")
 
 
 def actor_by_id(session: Session, user_id: str, request_id: str = "", address: str = "") -> Actor | None:
-    return _actor(session, User.id == user_id, request_id, address)
+    return _actor(session, _BY_ID, user_id, request_id, address)
 
 
 def user_subject(session: Session, user_id: str) -> Subject | None:
@@ -130,8 +134,9 @@ def user_subject(session: Session, user_id: str) -> Subject | None:
     return actor.subject if actor else None
 
 
-def _actor(session: Session, which: ColumnElement[bool], request_id: str, address: str) -> Actor | None:
-    row = session.execute(_USERS.where(which)).one_or_none()
+def _actor(session: Session, query: Executable, value: str, request_id: str, address: str) -> Actor | None:
+    session.flush()
+    row = session.connection().execute(query, {"value": value}).one_or_none()
     if row is None:
         return None
     stopped = "the user is disabled" if row.disabled else ""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Text, cast, func, select
+from sqlalchemy import ColumnElement, Text, bindparam, cast, func, select
 from sqlalchemy.orm import Session
 
 from toolkit_client.errors import InvalidRequest
@@ -22,7 +22,7 @@ from toolkit_hub.domain.site import Site
 from toolkit_hub.domain.visibility import in_reach, reach_of
 from toolkit_hub.policy.reach import Reach
 from toolkit_hub.store.access_tables import Lock
-from toolkit_hub.store.tables import Account, Job, Organization, Run, User
+from toolkit_hub.store.tables import Account, Base, Job, Organization, Run, User
 
 __all__ = ["JobFilter", "list_jobs"]
 
@@ -52,7 +52,7 @@ def list_jobs(session: Session, site: Site, actor: Actor, wanted: JobFilter) -> 
     """
     numbers, now = _numbers(session, actor, wanted), clock.now()
     shown = numbers[: wanted.limit]
-    rows = session.execute(_ROWS.where(Job.seq.in_(shown)).order_by(Job.seq.desc())).all()
+    rows = session.connection().execute(_ROWS, {"shown": shown}).all()
     runs = _runs_of(session, [row.id for row in rows])
     items = []
     for row in rows:
@@ -62,18 +62,29 @@ def list_jobs(session: Session, site: Site, actor: Actor, wanted: JobFilter) -> 
     return {"items": items, "next": str(shown[-1]) if len(numbers) > wanted.limit else None}
 
 
+#: Tables instead of classes, and a connection instead of a session: the mapper's part in reading plain rows is half of the cost.
+_JOBS, _RUNS, _ACCOUNTS, _USERS, _ORGANIZATIONS = (
+    Base.metadata.tables[model.__tablename__] for model in (Job, Run, Account, User, Organization)
+)
 _ROWS = (
     select(
-        *Job.__table__.c,
-        Account.organization_id,
-        Account.full_name.label("account_name"),
-        User.name.label("creator_name"),
-        Organization.name.label("organization"),
+        *_JOBS.c,
+        _ACCOUNTS.c.organization_id,
+        _ACCOUNTS.c.full_name.label("account_name"),
+        _USERS.c.name.label("creator_name"),
+        _ORGANIZATIONS.c.name.label("organization"),
     )
-    .select_from(Job)
-    .join(Account, Account.id == Job.account_id)
-    .join(User, User.id == Job.creator_id)
-    .join(Organization, Organization.id == User.organization_id)
+    .select_from(_JOBS)
+    .join(_ACCOUNTS, _ACCOUNTS.c.id == _JOBS.c.account_id)
+    .join(_USERS, _USERS.c.id == _JOBS.c.creator_id)
+    .join(_ORGANIZATIONS, _ORGANIZATIONS.c.id == _USERS.c.organization_id)
+    .where(_JOBS.c.seq.in_(bindparam("shown", expanding=True)))
+    .order_by(_JOBS.c.seq.desc())
+)
+_RUNS_OF = (
+    select(*_RUNS.c)
+    .where(_RUNS.c.job_id.in_(bindparam("jobs", expanding=True)))
+    .order_by(_RUNS.c.job_id, _RUNS.c.index)
 )
 
 
@@ -83,7 +94,7 @@ def _numbers(session: Session, actor: Actor, wanted: JobFilter) -> list[int]:
     found: set[int] = set()
     for source in _sources(session, actor, wanted):
         query = select(Job.seq).where(*source, *conditions).order_by(Job.seq.desc()).limit(wanted.limit + 1)
-        found.update(session.scalars(query))
+        found.update(session.connection().execute(query).scalars())
     return sorted(found, reverse=True)[: wanted.limit + 1]
 
 
@@ -138,8 +149,7 @@ def _unindexed(column: Any) -> ColumnElement[str]:
 
 def _runs_of(session: Session, job_ids: list[str]) -> dict[str, list[Any]]:
     runs: dict[str, list[Any]] = defaultdict(list)
-    query = select(*Run.__table__.c).where(Run.job_id.in_(job_ids)).order_by(Run.job_id, Run.index)
-    for row in session.execute(query):
+    for row in session.connection().execute(_RUNS_OF, {"jobs": job_ids}):
         runs[row.job_id].append(row)
     return runs
 
