@@ -27,6 +27,13 @@ import requests
 import urllib3
 from docker.errors import APIError, DockerException, NotFound
 
+from toolkit_spawner.container_state import (
+    ADDRESS_LABEL,
+    INSTANCE_LABEL,
+    RUN_LABEL,
+    ContainerState,
+    container_state,
+)
 from toolkit_spawner.image_files import overlay_layer, read_image_files
 
 __all__ = [
@@ -42,14 +49,6 @@ __all__ = [
     "WritablePlaces",
     "container_name",
 ]
-
-#: Labels by which the toolkit finds its containers: the run's server name, and the site.
-RUN_LABEL = "toolkit.run"
-INSTANCE_LABEL = "toolkit.instance"
-#: Label with the address of a container that shares another one's network, of which the engine itself says nothing.
-ADDRESS_LABEL = "toolkit.address"
-#: How the engine writes that.
-SHARED_NETWORK = "container:"
 
 ResultT = TypeVar("ResultT")
 
@@ -77,26 +76,6 @@ class EngineRefused(Exception):
 
 class NoSuchObject(EngineRefused):
     """The engine knows no such container, image or network."""
-
-
-@dataclass(frozen=True)
-class ContainerState:
-    """What the engine says about a container; `run` is empty for one that only shows an image's files."""
-
-    id: str
-    run: str
-    running: bool
-    created_only: bool
-    exit_code: int
-    oom_killed: bool
-    error: str
-    ip: str | None
-    created_at: str
-    started_at: str
-    finished_at: str
-    image: str
-    removing: bool = False
-    borrowed_network: bool = False
 
 
 @dataclass(frozen=True)
@@ -247,7 +226,7 @@ class Engine:
         except NoSuchObject:
             return None
         labels = raw["Config"].get("Labels") or {}
-        return _state(raw) if (labels.get(INSTANCE_LABEL), labels.get(RUN_LABEL)) == (instance, run) else None
+        return container_state(raw) if (labels.get(INSTANCE_LABEL), labels.get(RUN_LABEL)) == (instance, run) else None
 
     async def list_runs(self, instance: str) -> list[ContainerState]:
         """All containers of a site, ended ones included."""
@@ -265,7 +244,7 @@ class Engine:
         return [str(item["Id"]) for item in found]
 
     async def inspect(self, container_id: str) -> ContainerState:
-        return _state(await self.call(lambda client: client.inspect_container(container_id)))
+        return container_state(await self.call(lambda client: client.inspect_container(container_id)))
 
     async def writable_places(self, container_id: str) -> WritablePlaces:
         """What a container writes besides the folders that it was given."""
@@ -387,28 +366,3 @@ def _follow(stream: Iterator[dict[str, Any]], say: Callable[[str], None]) -> Non
         text = str(item.get("stream") or item.get("status") or "").rstrip()
         if text:
             say(text)
-
-
-def _state(raw: dict[str, Any]) -> ContainerState:
-    state, networks = raw["State"], raw["NetworkSettings"].get("Networks") or {}
-    labels = raw["Config"].get("Labels") or {}
-    addresses = [network["IPAddress"] for network in networks.values() if network.get("IPAddress")]
-    borrowed = raw["HostConfig"]["NetworkMode"].startswith(SHARED_NETWORK)
-    if borrowed and ADDRESS_LABEL in labels:  # only there: an image may have any label
-        addresses = [labels[ADDRESS_LABEL]]
-    return ContainerState(
-        id=raw["Id"],
-        run=labels.get(RUN_LABEL, ""),
-        running=bool(state["Running"]),
-        created_only=state["Status"] == "created",
-        exit_code=int(state["ExitCode"]),
-        oom_killed=bool(state["OOMKilled"]),
-        error=str(state.get("Error") or ""),
-        ip=addresses[0] if addresses else None,
-        created_at=raw["Created"],
-        started_at=state["StartedAt"],
-        finished_at=state["FinishedAt"],
-        image=raw["Image"],
-        removing=state["Status"] in ("removing", "dead"),
-        borrowed_network=borrowed,
-    )

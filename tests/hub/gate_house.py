@@ -16,12 +16,14 @@ from typing import Any
 
 import httpx
 from sqlalchemy import delete
+from sqlalchemy.orm import Session
 from traitlets.config import Config
 
 from tests.hub.gate_programs import App, Hub, Thread
 from toolkit_hub import clock
 from toolkit_hub.configure import Toolkit
 from toolkit_hub.domain import defaults
+from toolkit_hub.domain.access import Actor, actor_by_id
 from toolkit_hub.domain.administrators import predefined_role
 from toolkit_hub.domain.gate_sessions import create_session
 from toolkit_hub.domain.memberships import join
@@ -131,6 +133,12 @@ class House:
                 session.execute(
                     delete(Membership).where(Membership.group_id == group[1], Membership.member_id == member[1])
                 )
+
+    def actor(self, session: Session, name: str) -> Actor:
+        """The user as whoever makes a request."""
+        actor = actor_by_id(session, self.users[name])
+        assert actor is not None
+        return actor
 
     def job(self, *, owner: str = "alice", ip: str | None = "own", state: str = "RUNNING", **values: Any) -> str:
         """A job with one run; its id."""

@@ -12,6 +12,8 @@ import aiohttp
 import pytest
 
 from tests.hub.gate_house import House, eventually, frame, is_closed, read_head
+from toolkit_client.access_models import NewLock
+from toolkit_hub.domain import locks
 from toolkit_hub.domain.gate_sessions import end_sessions
 
 SMUGGLED = b"GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -178,6 +180,24 @@ def test_a_lost_right_cuts_websockets_and_streams(house: House, job: str) -> Non
             assert not is_closed(of_another)
         finally:
             house.administrator("root", True)
+
+
+@pytest.mark.parametrize("kind", ["user", "job"])
+def test_a_lock_cuts_what_is_open_and_lets_nothing_new_in(house: House, kind: str) -> None:
+    """An administrator of the organization locks alice, or her job, while she has a session in it."""
+    job = house.job()
+    what = house.users["alice"] if kind == "user" else job
+    with house.connect(house.upgrade(job, "/ws", house.token_line())) as connection:
+        assert read_head(connection)[0] == 101
+        with house.store.begin() as session:
+            locks.lock(session, house.actor(session, "root"), NewLock(type=kind, ref=what, why="stolen laptop"))
+        try:
+            eventually(lambda: is_closed(connection), 15)
+            assert house.ask(house.host(job), headers=house.token()).status_code in (403, 404)
+        finally:
+            with house.store.begin() as session:
+                locks.unlock(session, house.actor(session, "root"), kind, what)
+    assert house.ask(house.host(job), headers=house.token()).status_code == 200
 
 
 def test_signing_out_at_the_hub_cuts_what_came_in_by_cookie(house: House, job: str) -> None:

@@ -214,7 +214,6 @@ def test_a_retry_is_a_new_job_with_the_same_spec(site: RunningSite, api: httpx.C
         ({"data": ["acme.joe.x:/data"]}, "it mounts data (acme.joe.x:/data)"),
         ({"data": ["x"]}, "a mount is written NAME"),
         ({"data": ["a:/d", "b:/d/e"]}, "mounts cannot be nested"),
-        ({"role": "acme.joe.user"}, "jobs have no roles"),
         ({"options": {"internal-dns": {"name": "x"}}}, "the option 'internal-dns' is not known"),
         ({"environmentVars": ["A"]}, "written NAME=value; this is not: 'A'"),
         ({"environmentVars": ["EAI_JOB_ID=1"]}, "set by the toolkit"),
@@ -236,6 +235,12 @@ def test_specs_that_are_refused(api: httpx.Client, spec: dict[str, Any], words: 
     reply = api.post("/jobs", json={"command": ["true"], **spec})
     assert reply.status_code == 400, reply.text
     assert words in error_of(reply)["message"]
+
+
+def test_a_role_that_is_not_there(api: httpx.Client) -> None:
+    reply = api.post("/jobs", json={"command": ["true"], "role": "acme.admin.nobodys"})
+    assert reply.status_code == 404
+    assert error_of(reply)["message"] == "no such role"
 
 
 def test_a_quarter_of_a_mebibyte_of_arguments(site: RunningSite, api: httpx.Client) -> None:

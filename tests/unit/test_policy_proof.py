@@ -136,4 +136,4 @@ def test_the_nearest_statements_by_example() -> None:
     why = explain(world, ALICE, "job:exec", Resource(JOB))
     assert [way.held.policy_id for way in why.nearest] == ["other-action", "other-action", "elsewhere"]
     assert why.smallest == Atom("job:exec", JOB)
-    assert why.decision.reason == f"no statement allows job:exec on {JOB}"
+    assert why.decision.reason == "no statement allows it"

@@ -62,7 +62,7 @@ def test_who_is_allowed_are_all_users_and_roles_with_living_keys(house: House) -
         ("user", "acme.bob"),
         ("role", "acme.alice.x.user"),
     ]
-    assert {one.name: one.via for one in found}["acme.bob"] == "acme.bob > acme.cocos > acme.alice.x.user"
+    assert {one.name: one.via for one in found}["acme.bob"] == "acme.bob > team acme.cocos > role acme.alice.x.user"
     house.do("admin", locks.lock, NewLock(type="user", ref="acme.bob"))
     house.do(
         "alice",
@@ -89,7 +89,7 @@ def test_the_proof_of_a_yes(house: House) -> None:
 def test_a_no_says_what_is_nearest_and_who_could_help(house: House) -> None:
     answer = house.do("bob", rules.why, "data:archive@acme:account:acme.alice.x:data:images")
     assert not answer.allowed
-    assert answer.reason.startswith("no statement allows data:archive on ")
+    assert answer.reason == "no statement allows it"
     assert answer.nearest[0].named.endswith("@acme:account:acme.alice.x:*")
     assert set(answer.grantors) == {"acme.admin", "acme.alice"}
     assert answer.smallest == f"data:archive@{answer.urn}"

@@ -18,7 +18,7 @@ from tornado.web import HTTPError
 from toolkit_client.errors import InvalidRequest, ToolkitError
 from toolkit_client.wire import describe_problems
 from toolkit_hub.api.context import Context, ServiceHandler
-from toolkit_hub.domain.access import Actor, actor_by_key
+from toolkit_hub.domain.access import Actor, actor_by_key, stopped
 
 __all__ = ["API_PREFIX", "ApiHandler", "Call", "Parameter", "Route", "url_specs"]
 
@@ -153,6 +153,9 @@ class ApiHandler(ServiceHandler):
             self.set_header("Allow", ", ".join(self.routes))
             raise HTTPError(405, f"{self.request.method} is not possible here")
         actor = await self.require_actor() if route.action else None
+        if actor is not None and route.action and actor.subject.stopped:
+            # Every decision would be no; a list would be empty without a word.
+            raise stopped(actor, route.action)
         call = Call(self, route, actor, path_arguments)
         answer = await route.run(call)
         if self._finished or route.media_type != "application/json":

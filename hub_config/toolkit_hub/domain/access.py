@@ -43,6 +43,7 @@ __all__ = [
     "no_such",
     "resource_type",
     "role_full_name",
+    "stopped",
     "user_subject",
     "visible",
     "world_of",
@@ -313,12 +314,20 @@ def authorise(session: Session, actor: Actor, action: str, urn: str) -> None:
     if seen and action == "role:get":
         return
     if seen or actor.subject.stopped:
-        what = f"{action} on {_readable(session, actor, urn)} ({ACTIONS[action].opens})"
+        shown = _readable(session, actor, urn)
+        what = f"{action} on {shown} ({ACTIONS[action].opens})"
         message = f"{actor.full_name} may not do {what}: {decided.reason}"
-        hint = refusals.who_could(session, actor.subject, action, urn, decided.reason)
+        hint = refusals.who_could(session, actor.subject, action, urn, decided.reason, shown)
         raise Refused(message, hint, action, urn, decided.reason)
     reference = session.info.get(ASKED_AS, {}).get(urn)
     raise Hidden(*_no_such(session, actor, kind, reference), action, urn, decided.reason)
+
+
+def stopped(actor: Actor, action: str) -> Refused:
+    """What somebody hears who may do nothing at all."""
+    reason = actor.subject.stopped
+    message = f"{actor.full_name} may not do {action}, or anything else: {reason}"
+    return Refused(message, "ask an administrator of the organization", action, actor.organization_id, reason)
 
 
 def _readable(session: Session, actor: Actor, urn: str) -> str:

@@ -37,8 +37,9 @@ def locked(what: str, why: str) -> str:
     return f"the {what} is locked" + (f" ({why})" if why else "")
 
 
-def who_could(session: Session, subject: Subject, action: str, urn: str, reason: str) -> str:
-    """A hint with up to three users who may do it themselves, of those whom the subject may know of."""
+def who_could(session: Session, subject: Subject, action: str, urn: str, reason: str, shown: str = "") -> str:
+    """A hint with up to three users who may do it themselves, of those whom the subject may know of. `shown` is the URN with
+    names in it."""
     if subject.stopped:
         return "ask an administrator"
     world = SqlWorld(session, clock.now())
@@ -51,7 +52,7 @@ def who_could(session: Session, subject: Subject, action: str, urn: str, reason:
     names = known_users(session, subject, ids, resource.organization_id)
     if not names:
         return "ask the owner of the resource or an administrator"
-    return f"{', '.join(names)} may do it, and could let you: `toolkit rule why {action}@{urn}` tells more"
+    return f"{', '.join(names)} may do it, and could let you: `toolkit rule why {action}@{shown or urn}` tells more"
 
 
 def known_users(session: Session, subject: Subject, ids: list[str], organization_id: str) -> list[str]:

@@ -131,7 +131,8 @@ def _subject(session: Session, actor: Actor, user: str | None) -> tuple[Subject,
 
 
 def _proofs(session: Session, actor: Actor, subject: Subject, name: str, found: Explanation) -> dict[str, list[Proof]]:
-    ways = [*found.proofs, *found.nearest]
+    proofs, nearest = _once_each(found.proofs), _once_each(found.nearest)
+    ways = [*proofs, *nearest]
     names = _names(session, actor, {id_ for way in ways for id_ in _ids(way)})
     names[subject.id] = (subject.type, name)
     ids = {way.held.policy_id for way in ways}
@@ -147,7 +148,15 @@ def _proofs(session: Session, actor: Actor, subject: Subject, name: str, found: 
         expires = way.held.expires
         return Proof(path=path, statement=text, named=readable[text], policy_id=way.held.policy_id, expires=expires)
 
-    return {"proofs": [told(way) for way in found.proofs], "nearest": [told(way) for way in found.nearest]}
+    return {"proofs": [told(way) for way in proofs], "nearest": [told(way) for way in nearest]}
+
+
+def _once_each(ways: Iterable[Way]) -> list[Way]:
+    """A statement is told as a whole, so of several of its rules the first is enough."""
+    found: dict[object, Way] = {}
+    for way in ways:
+        found.setdefault((way.held.policy_id or way.held.atom, way.steps), way)
+    return [*found.values()]
 
 
 def _step(names: dict[str, tuple[str, str]], id_: str, step: Step | None) -> ProofStep:
@@ -179,7 +188,9 @@ def _ids(way: Way) -> list[str]:
 
 
 def _via(way: Way, names: dict[str, tuple[str, str]]) -> str:
-    return " > ".join(names.get(id_, ("", id_))[1] for id_ in _ids(way))
+    """`acme.alice > team acme.cocos > role acme.joe.x.user`: a user and a team may have the same name."""
+    first, *groups = _ids(way)
+    return " > ".join([names.get(first, ("", first))[1], *(" ".join(names.get(id_, ("", id_))) for id_ in groups)])
 
 
 def _names(session: Session, actor: Actor, ids: set[str]) -> dict[str, tuple[str, str]]:

@@ -17,6 +17,10 @@ from .world import Held, Resource, Subject, World
 __all__ = ["Decision", "decide", "matching_atoms", "reserved", "veto"]
 
 
+#: Why not, when there is no veto.
+NOTHING_ALLOWS = "no statement allows it"
+
+
 @dataclass(frozen=True)
 class Decision:
     """`held` is the atom that allows it, `reason` the same in words, or why not."""
@@ -36,7 +40,7 @@ def decide(world: World, subject: Subject, action: str, resource: Resource) -> D
     found = matching_atoms(world, subject, action, resource)
     if found:
         return Decision(True, found[0], f"allowed by {found[0].atom}")
-    return Decision(False, None, f"no statement allows {action} on {resource.urn}")
+    return Decision(False, None, NOTHING_ALLOWS)
 
 
 def veto(subject: Subject, action: str, resource: Resource) -> str:

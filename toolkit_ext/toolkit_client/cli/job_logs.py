@@ -93,8 +93,9 @@ def standing(job: dict[str, Any], code: int | None = None) -> str:
     words = f"job {job['id']} {job['state']}"
     if code is not None:
         words += f", exit code {code}"
-    if job.get("stateInfo"):
-        words += f": {job['stateInfo']}"
+    why = (job.get("stateInfo") or "").removeprefix(f"exit code {code}").removeprefix(": ")
+    if why:
+        words += f": {why}"
     return escape(words)
 
 
