@@ -47,8 +47,14 @@ class Laptop:
         return done.stdout
 
     def start(self, *words: str) -> subprocess.Popen[str]:
+        """As a process that takes Ctrl-C, also where the tests run in the background of a shell."""
         return subprocess.Popen(
-            [TOOLKIT, *words], env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [TOOLKIT, *words],
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     @property

@@ -23,7 +23,7 @@ UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 PLURALS = {kind: f"{kind}s" for kind in ("account", "organization", "role", "team", "user")} | {"data": "data"}
 #: What is made here; the second time these names get a `2`.
 OWN_NAMES = re.compile(
-    r"\b(crew_of_bob|joe|alice|bob|carol|dave|crew|awesome_project|submarine|cocos|shared_my_data|job_access|images|server|sample)\b"
+    r"\b(rowers_of_bob|joe|alice|bob|carol|dave|crew|awesome_project|submarine|cocos|shared_my_data|job_access|images|server|sample)\b"
 )
 
 
@@ -300,7 +300,8 @@ def test_locks_and_the_audit_log(people: People) -> None:
     assert ["user", people.named("acme.bob")] in [row[:2] for row in people.rows("toolkit lock ls", "admin")]
     people("toolkit organization get", "bob", code=4)
     assert "lock" in people.err
-    assert people.rows("toolkit job ls --state all", "bob") == []
+    people("toolkit job ls --state all", "bob", code=4)
+    assert "the laptop was stolen" in people.err
     people("toolkit unlock user {user:acme.bob}", "admin")
     people("toolkit organization get", "bob")
     told = people("toolkit audit ls --since 1h --actor acme.admin --format json", "admin")
@@ -345,12 +346,15 @@ def test_renamed_locked_handed_over_and_archived(people: People) -> None:
 
 @by_name
 def test_a_team_of_ones_own(people: People) -> None:
-    people("toolkit team new crew", "admin")
-    people("toolkit team set {team:acme.crew} --name crew_of_bob", "admin")
-    people("toolkit team member add {team:acme.crew_of_bob} --user {user:acme.joe} --expires 1d", "admin")
-    people("toolkit team policy new {team:acme.crew_of_bob} 'user:set@acme:user:acme.carol'", "admin")
+    people("toolkit team new rowers", "admin")
+    people("toolkit team set {team:acme.rowers} --name rowers_of_bob", "admin")
+    people("toolkit team member add {team:acme.rowers_of_bob} --user {user:acme.joe} --expires 1d", "admin")
+    people("toolkit team policy new {team:acme.rowers_of_bob} 'user:set@acme:user:acme.carol'", "admin")
     urn = people("toolkit user get {user:acme.carol} --field urn").strip()
     assert ["user:set", urn] in people.rows("toolkit rule ls")
-    assert {row[1] for row in people.rows("toolkit team role ls {team:acme.crew_of_bob}", "admin")} == {"admin", "user"}
-    people("toolkit team archive {team:acme.crew_of_bob}", "admin")
+    assert {row[1] for row in people.rows("toolkit team role ls {team:acme.rowers_of_bob}", "admin")} == {
+        "admin",
+        "user",
+    }
+    people("toolkit team archive {team:acme.rowers_of_bob}", "admin")
     assert ["user:set", urn] not in people.rows("toolkit rule ls")

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from toolkit_client.admin_models import Finding
 from toolkit_client.models import JobState
 from toolkit_hub import clock
+from toolkit_hub.bridge import address_of_bridge
 from toolkit_hub.configure import SERVICE_PREFIX, Toolkit
 from toolkit_hub.doctor.check import Patient, ok, problem, warning
 from toolkit_hub.store.tables import Run
@@ -132,13 +133,16 @@ def _restart(unit: str) -> str:
 
 
 def check_ports(patient: Patient) -> Iterator[Finding]:
-    """Only the first two ports are for others."""
+    """Only the first two ports are for others; the jobs' API may have the address of the jobs' own bridge besides."""
     site, listening = patient.site, listening_addresses()
+    bridge = address_of_bridge(site.jobs_bridge)
     public = ipaddress.ip_address(site.bind_ip) if site.bind_ip else ipaddress.ip_address("0.0.0.0")
     found = []
     for offset, name in enumerate(PORT_NAMES):
         port = site.base_port + offset
         wide = sorted(str(address) for address in listening.get(port, ()) if not address.is_loopback)
+        if port == site.job_api_port:
+            wide = [address for address in wide if address != bridge]
         if wide and (offset >= PUBLIC_PORTS or public.is_loopback):
             words = f"port {port} ({name}) listens on {', '.join(wide)}, and only this machine should reach it"
             found.append(

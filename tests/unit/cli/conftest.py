@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -55,3 +57,13 @@ def cli(
     monkeypatch.setenv("TOOLKIT_URL", service.url)
     monkeypatch.setenv("TOOLKIT_TOKEN", TOKEN)
     return Cli(capsysbinary, monkeypatch)
+
+
+def process(*words: str, stdout: int = subprocess.PIPE) -> subprocess.Popen[bytes]:
+    """The command line as a process that takes Ctrl-C, also where the tests run in the background of a shell."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "toolkit_client.cli", *words],
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -13,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.canned_service import CREATED, JOB_ID, PASSWORD, TOKEN, Service, make_job
-from tests.unit.cli.conftest import Cli
+from tests.unit.cli.conftest import Cli, process
 from toolkit_client.errors import Conflict, InternalError
 from toolkit_client.models import Event, JobState, Tag
 
@@ -171,8 +169,7 @@ def test_events_of_a_job(service: Service, cli: Cli) -> None:
 
 def test_following_events_ends_with_ctrl_c(service: Service, cli: Cli) -> None:
     service.events = make_events(2)
-    words = [sys.executable, "-m", "toolkit_client.cli", "events", "--no-header"]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+    with process("events", "--no-header") as child:
         assert child.stdout is not None
         assert [child.stdout.readline()[:1], child.stdout.readline()[:1]] == [b"1", b"2"]
         child.send_signal(signal.SIGINT)

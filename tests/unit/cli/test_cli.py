@@ -19,7 +19,7 @@ import pytest
 import yaml
 
 from tests.unit.canned_service import JOB_ID, PASSWORD, TOKEN, Service, make_job, running_service
-from tests.unit.cli.conftest import Cli
+from tests.unit.cli.conftest import Cli, process
 from toolkit_client.cli.app import toolkit
 from toolkit_client.cli.safe_text import escape
 from toolkit_client.errors import Conflict, InvalidRequest, PermissionDenied
@@ -239,10 +239,6 @@ def test_submit_follow_keeps_stdout_for_the_output(service: Service, cli: Cli) -
     assert cli("job", "submit", "--follow", "--exit-code", "--", "sh", code=3) == "hello\n"
     assert "QUEUING" in cli.err
     assert "FAILED, exit code 3" in cli.err
-
-
-def process(*words: str, stdout: int = subprocess.PIPE) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-m", "toolkit_client.cli", *words], stdout=stdout, stderr=subprocess.PIPE)
 
 
 def test_ctrl_c_leaves_the_job_running(service: Service, cli: Cli) -> None:
