@@ -37,7 +37,7 @@ class People:
     def named(self, text: str) -> str:
         return OWN_NAMES.sub(r"\g<1>2", text) if self.by == "id" else text
 
-    def __call__(self, line: str, user: str = "joe", code: int = 0, token: str = "") -> str:
+    def __call__(self, line: str, user: str = "joe", code: int | set[int] = 0, token: str = "") -> str:
         text = re.sub(r"\{(\w+):([^}]*)\}", self._reference, self.named(line))
         done = subprocess.run(
             ["bash", "-c", f"set -o pipefail; {text}"],
@@ -53,7 +53,8 @@ class People:
             check=False,
         )
         self.err = done.stderr
-        assert done.returncode == code, f"{text}: exit code {done.returncode}\n{done.stdout}{done.stderr}"
+        wanted = code if isinstance(code, set) else {code}
+        assert done.returncode in wanted, f"{text}: exit code {done.returncode}\n{done.stdout}{done.stderr}"
         return done.stdout
 
     def _reference(self, found: re.Match[str]) -> str:
@@ -333,7 +334,8 @@ def test_renamed_locked_handed_over_and_archived(people: People) -> None:
     assert people(submit, "dave") == people.named("acme.dave.ship.viewer\n")
 
     people("toolkit user disable {user:acme.dave}", "admin")
-    people("toolkit organization get", "dave", code=3)
+    # Refused at once; as soon as the hub has forgotten the user too, the token is nobody's.
+    people("toolkit organization get", "dave", code={3, 4})
     people("toolkit user enable {user:acme.dave}", "admin")
     people("toolkit user offboard {user:acme.dave} --to {user:acme.alice}", "admin")
     people("toolkit user get acme.dave", "admin", code=5)
