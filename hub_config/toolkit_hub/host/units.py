@@ -90,7 +90,8 @@ def _hand_over(site: Toolkit, supervisor: Supervisor) -> bool:
 
 
 def _all_run(supervisor: Supervisor) -> bool:
-    return all(state.state == "RUNNING" for state in supervisor.states().values())
+    """Whether every unit has a process. One that was just started is STARTING for its first second, as it answers already."""
+    return all(state.state in ("STARTING", "RUNNING") for state in supervisor.states().values())
 
 
 def _print_states(site: Toolkit, supervisor: Supervisor, units: list[str]) -> None:
