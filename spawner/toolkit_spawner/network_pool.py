@@ -35,7 +35,7 @@ SHAPE_LABEL = "toolkit.network-shape"
 #: The pool is looked after when no run has taken a place for this long: its work must not delay the starts.
 QUIET_S = 1.0
 #: Seconds between two looks at what is free while runs start one after the other.
-COUNT_EVERY_S = 0.25
+COUNT_EVERY_S = 1.0
 #: A container in one of these states has no process, and gets none: nothing starts an ended run's container again.
 ENDED = ("exited", "dead")
 
