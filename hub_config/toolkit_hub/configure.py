@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from traitlets import Bool, Float, Int, List, Unicode, default, validate
+from traitlets import Bool, Float, Int, List, TraitType, Unicode, default, validate
 from traitlets.config import Config, Configurable
 from traitlets.config.loader import PyFileConfigLoader
 
@@ -27,6 +27,18 @@ SERVICE_NAME = "toolkit"
 #: What the service may ask the hub about users, see `auth.hub_users`.
 USERS_SCOPE = "custom:toolkit:users"
 SERVICE_PREFIX = "/services/toolkit/"
+
+
+class Folder(TraitType[Path, "str | Path"]):
+    """A folder's path; made absolute when it is set."""
+
+    def validate(self, _owner: Any, value: Any) -> Path:
+        if not isinstance(value, str | Path) or not str(value):
+            self.error(_owner, value)
+        return Path(value).absolute()
+
+    def from_string(self, s: str) -> Path:
+        return Path(s)
 
 
 class Toolkit(Configurable):
@@ -170,6 +182,36 @@ class Toolkit(Configurable):
         killed. 0: never.""",
     ).tag(config=True)
 
+    data_root = Folder(
+        help="""Folder of the content of data: one folder in it for each volume. Only root may get into it. What its file system
+        gives: docs/data.md. Default: `data` in state_dir.""",
+    ).tag(config=True)
+
+    @default("data_root")
+    def _default_data_root(self) -> Path:
+        return self.state / "data"
+
+    data_quota = Float(
+        0.0,
+        min=0,
+        help="""GiB on the disk that the data of one account may take, versions included and without what is in child accounts,
+        unless `toolkit quota set` says otherwise for it. 0: no limit.""",
+    ).tag(config=True)
+
+    data_file_quota = Int(
+        0,
+        min=0,
+        help="""Files and folders, versions included, that the data of one account may have, unless `toolkit quota set` says
+        otherwise for it. 0: no limit.""",
+    ).tag(config=True)
+
+    data_usage_period = Int(
+        30,
+        min=1,
+        help="""Minutes between two measurements of a volume that jobs write in or that was pushed to; others are measured once a
+        day. What is pushed or committed meanwhile is counted at once.""",
+    ).tag(config=True)
+
     docker_network = Unicode(
         help="""Docker network of the jobs, for this site alone; made when it is missing, with traffic between its containers off.
         Default: `toolkit-jobs-` and the begin of the site's id.""",
@@ -247,11 +289,6 @@ class Toolkit(Configurable):
         return self.state / "runs"
 
     @property
-    def data_root(self) -> Path:
-        """One folder for each volume."""
-        return self.state / "data"
-
-    @property
     def runtime_dir(self) -> Path:
         """Folder that is mounted read-only at /opt/toolkit in every run; built by `make runtime`."""
         return self.state / "runtime"
@@ -274,6 +311,11 @@ class Toolkit(Configurable):
     @property
     def jobs_scheme(self) -> str:
         return urlsplit(self.jobs_url).scheme
+
+    @property
+    def data_url(self) -> str:
+        """Address of the data host, where the content of data goes in and out: the gate serves it beside the job hosts."""
+        return f"{self.jobs_scheme}://data.{self.jobs_domain}"
 
     @property
     def service_url(self) -> str:

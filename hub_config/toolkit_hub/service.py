@@ -18,8 +18,21 @@ from tornado.httpserver import HTTPServer
 from tornado.web import Application
 
 from toolkit_client.errors import NotFound, ToolkitError
-from toolkit_hub.api import accounts, admin, audit, data, jobs, locks, members, people, roles, rules, teams
-from toolkit_hub.api.afterwards import Afterwards
+from toolkit_hub.api import (
+    accounts,
+    admin,
+    audit,
+    data,
+    data_versions,
+    jobs,
+    locks,
+    members,
+    people,
+    quotas,
+    roles,
+    rules,
+    teams,
+)
 from toolkit_hub.api.body_limit import SWALLOWED, BodyLimit
 from toolkit_hub.api.context import Context, ServiceHandler, log
 from toolkit_hub.api.internal import InternalHandler
@@ -27,12 +40,16 @@ from toolkit_hub.api.job_side import serve_jobs
 from toolkit_hub.api.openapi import openapi_route
 from toolkit_hub.api.routing import Route, url_specs
 from toolkit_hub.configure import SERVICE_NAME, SERVICE_PREFIX, Toolkit, load_settings
+from toolkit_hub.domain.afterwards import Afterwards
+from toolkit_hub.domain.data_usage import DataLimits
 from toolkit_hub.domain.launch import Places
 from toolkit_hub.domain.log_guard import LogGuard
 from toolkit_hub.domain.retention import Periods
 from toolkit_hub.domain.site import Site
 from toolkit_hub.garbage import Collector, Ground
 from toolkit_hub.job_network import job_network
+from toolkit_hub.keeping.commits import Commits
+from toolkit_hub.keeping.usage_keeper import UsageKeeper
 from toolkit_hub.pages.access import AccessPage
 from toolkit_hub.pages.api_page import ApiPage
 from toolkit_hub.pages.handlers import page_specs
@@ -44,12 +61,13 @@ from toolkit_hub.queue.network_guard import keep_network
 from toolkit_hub.queue.plan import Amount
 from toolkit_hub.queue.reconciler import Reconciler
 from toolkit_hub.store import Store
+from toolkit_hub.volumes.layout import Volumes
 from toolkit_spawner.docker_api import Engine
 from toolkit_spawner.network import NetworkKeeper
 
 __all__ = ["ROUTES", "Service", "main"]
 
-_PARTS = (jobs, people, accounts, teams, roles, members, rules, locks, audit, data, admin)
+_PARTS = (jobs, people, accounts, teams, roles, members, rules, locks, audit, data, admin, data_versions, quotas)
 ROUTES: list[Route] = [route for part in _PARTS for route in part.ROUTES]
 ROUTES.append(openapi_route(ROUTES))
 
@@ -88,6 +106,9 @@ class Service:
             stopped=self.reconciler.poke,
         )
         self.collector = Collector(ground_of(settings, self.store, self.engine))
+        volumes, limits = Volumes(settings.data_root), DataLimits.of(settings)
+        self.commits = Commits(self.store, volumes, limits, floor=settings.disk_floor)
+        self.usage = UsageKeeper(self.store, volumes, period=settings.data_usage_period)
         self.context = Context(
             settings=settings,
             site=site,
@@ -97,6 +118,9 @@ class Service:
             engine=self.engine,
             internal_token=settings.secret("internal-token"),
             collector=self.collector,
+            commits=self.commits,
+            usage=self.usage,
+            data_limits=limits,
             afterwards=Afterwards(self.store),
             wake_queue=self.queue.wake,
             cancel_run=self.reconciler.poke_cancelled,
@@ -141,6 +165,7 @@ class Service:
             asyncio.create_task(self.collector.run_forever()),
             asyncio.create_task(HubMirror(self.store, self.hub).run_forever()),
             asyncio.create_task(self.context.afterwards.run_forever()),
+            asyncio.create_task(self.usage.run_forever()),
         ]
         if self.settings.job_api_port:
             jobs_side = serve_jobs(self.job_application(), self.settings.jobs_bridge, self.settings.job_api_port)
@@ -160,6 +185,7 @@ class Service:
         await asyncio.gather(*guards, return_exceptions=True)
         with contextlib.suppress(ToolkitError):
             await self.context.afterwards.write_now()
+        await self.commits.close()
         await self.queue.stop()
         await self.hub.close()
         self.engine.close()
@@ -202,6 +228,7 @@ def ground_of(settings: Toolkit, store: Store, engine: Engine) -> Ground:
         runs_dir=settings.runs_dir,
         runtime_dir=settings.runtime_dir,
         accounts_dir=settings.accounts_dir,
+        volumes=Volumes(settings.data_root),
         periods=Periods.in_days(
             logs=settings.log_retention,
             images=settings.image_retention,

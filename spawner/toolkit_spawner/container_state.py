@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["ADDRESS_LABEL", "INSTANCE_LABEL", "RUN_LABEL", "ContainerState", "container_state"]
+__all__ = ["ADDRESS_LABEL", "HELD_LABEL", "INSTANCE_LABEL", "RUN_LABEL", "ContainerState", "container_state"]
 
 #: Labels by which the toolkit finds its containers: the run's server name, and the site.
 RUN_LABEL = "toolkit.run"
@@ -14,6 +14,8 @@ INSTANCE_LABEL = "toolkit.instance"
 ADDRESS_LABEL = "toolkit.address"
 #: How the engine writes that.
 SHARED_NETWORK = "container:"
+#: Label of a container whose mounts are held for its start by the hub that made it: no other hub can start it.
+HELD_LABEL = "toolkit.held-mounts"
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class ContainerState:
     image: str
     removing: bool = False
     borrowed_network: bool = False
+    held_mounts: bool = False
 
 
 def container_state(raw: dict[str, Any]) -> ContainerState:
@@ -59,4 +62,5 @@ def container_state(raw: dict[str, Any]) -> ContainerState:
         image=raw["Image"],
         removing=state["Status"] in ("removing", "dead"),
         borrowed_network=borrowed,
+        held_mounts=HELD_LABEL in labels,
     )

@@ -29,6 +29,7 @@ from docker.errors import APIError, DockerException, NotFound
 
 from toolkit_spawner.container_state import (
     ADDRESS_LABEL,
+    HELD_LABEL,
     INSTANCE_LABEL,
     RUN_LABEL,
     ContainerState,
@@ -38,6 +39,7 @@ from toolkit_spawner.image_files import overlay_layer, read_image_files
 
 __all__ = [
     "ADDRESS_LABEL",
+    "HELD_LABEL",
     "INSTANCE_LABEL",
     "RUN_LABEL",
     "ContainerState",

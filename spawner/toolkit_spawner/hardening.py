@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from toolkit_client.mounts import HOME, HOME_ALIAS
 from toolkit_ext.job_init.log_files import FILES, shares
-from toolkit_spawner.docker_api import ADDRESS_LABEL, INSTANCE_LABEL, RUN_LABEL
+from toolkit_spawner.docker_api import ADDRESS_LABEL, HELD_LABEL, INSTANCE_LABEL, RUN_LABEL
 from toolkit_spawner.launch import JobNetwork, LaunchSpec
 
 __all__ = [
@@ -29,7 +31,6 @@ CONTROL_PORT = 8887
 LAB_PORT = 8888
 PIDS_LIMIT = 4096
 OOM_SCORE = 500
-HOME = "/home/toolkit"
 #: Bytes that a container without a job may use: some hundred KiB, but the program that starts it takes more for a moment.
 HOLDER_MEMORY = 64 * 2**20
 
@@ -59,8 +60,14 @@ class Accounts:
     group: Path
 
 
-def container_config(spec: LaunchSpec, entrypoint: list[str], runtime: str, accounts: Accounts) -> dict[str, Any]:
-    """The body of ``POST /containers/create`` (Docker Engine API 1.41). `runtime` is the resolved folder of job-init."""
+def container_config(
+    spec: LaunchSpec, entrypoint: list[str], runtime: str, accounts: Accounts, sources: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The body of ``POST /containers/create`` (Docker Engine API 1.41).
+
+    `runtime` is the resolved folder of job-init, `sources` are the folders to bind for `spec.mounts`, in the same order.
+    """
+    held = {HELD_LABEL: "yes"} if any(mount.subpath for mount in spec.mounts) else {}
     return {
         "Image": spec.image,
         "Entrypoint": entrypoint,
@@ -68,16 +75,16 @@ def container_config(spec: LaunchSpec, entrypoint: list[str], runtime: str, acco
         "User": f"{CONTAINER_UID}:{CONTAINER_GID}",
         "WorkingDir": "/",
         "Env": [f"{name}={value}" for name, value in spec.environment.items()],
-        "Labels": {RUN_LABEL: spec.server_name, INSTANCE_LABEL: spec.instance, "toolkit.job": spec.job_id},
+        "Labels": {RUN_LABEL: spec.server_name, INSTANCE_LABEL: spec.instance, "toolkit.job": spec.job_id, **held},
         "Hostname": f"job-{spec.job_id[:8]}",
         "StopSignal": "SIGTERM",
         # The image's own health check would run its code beside the user's command, on the user's CPUs.
         "Healthcheck": {"Test": ["NONE"]},
-        "HostConfig": _host_config(spec, runtime, accounts),
+        "HostConfig": _host_config(spec, runtime, accounts, sources),
     }
 
 
-def _host_config(spec: LaunchSpec, runtime: str, accounts: Accounts) -> dict[str, Any]:
+def _host_config(spec: LaunchSpec, runtime: str, accounts: Accounts, sources: Sequence[str]) -> dict[str, Any]:
     memory = int(spec.mem * 2**30)
     return {
         **_network_config(spec.network),
@@ -93,21 +100,40 @@ def _host_config(spec: LaunchSpec, runtime: str, accounts: Accounts) -> dict[str
         "Ulimits": [{"Name": "core", "Soft": 0, "Hard": 0}],
         # Both are memory of the run, within its limit.
         "ShmSize": min(memory // 2, 2**34),
-        "Tmpfs": {"/tmp": f"rw,exec,nosuid,nodev,mode=1777,size={memory}"},  # noqa: S108 - inside the container
+        "Tmpfs": _tmpfs(spec, memory),
         "Mounts": [
             _bind(runtime, "/opt/toolkit", read_only=True),
             _bind(str(accounts.passwd), "/etc/passwd", read_only=True),
             _bind(str(accounts.group), "/etc/group", read_only=True),
             *(_bind(f"{spec.run_dir}/{name}", f"/run/toolkit/{name}") for name in FILES),
             _bind(f"{spec.run_dir}/run.json", "/run/toolkit/run.json", read_only=True),
-            _bind(spec.home_dir, HOME),
-            _bind(spec.home_dir, "/home/work"),
+            *_data_binds(spec, sources),
         ],
         "RestartPolicy": {"Name": "no"},
         "AutoRemove": False,  # the exit code is read first
         # Only job-init's and the job server's own words; the command's output is in the run's log.
         "LogConfig": {"Type": "json-file", "Config": {"max-size": "1m", "max-file": "2"}},
     }
+
+
+def _tmpfs(spec: LaunchSpec, memory: int) -> dict[str, str]:
+    place = "/tmp"  # noqa: S108 - inside the container
+    if any(mount.target == place for mount in spec.mounts):
+        return {}
+    return {place: f"rw,exec,nosuid,nodev,mode=1777,size={memory}"}
+
+
+def _data_binds(spec: LaunchSpec, sources: Sequence[str]) -> list[dict[str, Any]]:
+    """The home and the data. What lies in the home is there by both of its names."""
+    binds = []
+    if not any(mount.target == HOME for mount in spec.mounts):
+        binds += [_bind(spec.home_dir, HOME), _bind(spec.home_dir, HOME_ALIAS)]
+    for mount, source in zip(spec.mounts, sources, strict=True):
+        binds.append(_bind(source, mount.target, read_only=mount.read_only))
+        if mount.target == HOME or mount.target.startswith(f"{HOME}/"):
+            alias = HOME_ALIAS + mount.target.removeprefix(HOME)
+            binds.append(_bind(source, alias, read_only=mount.read_only))
+    return binds
 
 
 def _network_config(network: JobNetwork) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, Field
 
-__all__ = ["JobNetwork", "LaunchSpec"]
+__all__ = ["JobNetwork", "LaunchSpec", "MountSpec"]
 
 
 class JobNetwork(BaseModel):
@@ -18,6 +18,16 @@ class JobNetwork(BaseModel):
     internet: bool = Field(True, description="False: no way out at all")
     api_port: int = Field(0, description="port of the service's job API on the bridge's own address; 0: none")
     denied: list[str] = Field([], description="IPv4 networks that jobs do not reach, besides those that they never do")
+
+
+class MountSpec(BaseModel):
+    """A folder of data in the container."""
+
+    data: str = Field(description="full name, for people")
+    source: str = Field(description="folder on this machine, by a path that only root can change")
+    subpath: str = Field("", description="below it, where users make what they like, links included")
+    target: str = Field(description="absolute path in the container; of the home only its first name")
+    read_only: bool
 
 
 class LaunchSpec(BaseModel):
@@ -44,6 +54,7 @@ class LaunchSpec(BaseModel):
     secret: str = Field(repr=False)
     run_dir: str
     runtime_dir: str
-    home_dir: str = Field(description="folder on this machine that becomes HOME")
+    home_dir: str = Field(description="the run's own folder that becomes HOME, unless data is mounted there")
+    mounts: list[MountSpec] = []
     accounts_dir: str = Field(description="folder on this machine that keeps /etc/passwd and /etc/group for each image")
     network: JobNetwork

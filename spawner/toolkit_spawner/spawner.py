@@ -7,6 +7,8 @@ The service decides what runs; this executes. Terms: *unknown* is not *dead*. Wh
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ from toolkit_spawner.docker_api import (
 )
 from toolkit_spawner.hardening import container_config, place_in, run_file
 from toolkit_spawner.launch import JobNetwork, LaunchSpec
+from toolkit_spawner.mounting import HeldParts, MountProblem, make_mount_points
 from toolkit_spawner.network import NetworkKeeper, NetworkProblem, isolate_ports
 from toolkit_spawner.network_pool import NetworkPool
 from toolkit_spawner.run_files import prepare_run_files
@@ -54,6 +57,11 @@ def _network() -> NetworkKeeper:
 @cache
 def _network_pool(size: int) -> NetworkPool:
     return NetworkPool(_engine(), _network(), LAB_IMAGE, size)
+
+
+@cache
+def _held_parts(instance: str) -> HeldParts:
+    return HeldParts(instance)
 
 
 @cache
@@ -176,15 +184,20 @@ class ToolkitSpawner(DockerSpawner):
             return container  # it runs, or has ended: in both cases there is nothing to start
         if container is None and spec.started:
             raise LaunchRefused(f"The container of the run {self.name} is gone; the service records how the run ended.")
-        if container is not None and container.borrowed_network:
-            # Made by a hub that died before it started it: by now its network place may be another run's.
+        if container is not None and (container.borrowed_network or container.held_mounts):
+            # Made by a hub that died before it started it: by now its network place may be another run's, and nobody holds
+            # its mounts.
             await _engine().remove(container.id)
             container = None
         if container is None:
-            body, _ = await asyncio.gather(self._prepare(spec), _close_off(spec.network))
-            return await self._started_in_place(spec, body) or await self._created_and_started(spec, body)
+            return await self._made_and_started(spec)
         await _close_off(spec.network)
         return await self._start_container(container.id, spec.network)
+
+    async def _made_and_started(self, spec: LaunchSpec) -> ContainerState:
+        async with _held(spec) as sources:
+            body, _ = await asyncio.gather(self._prepare(spec, sources), _close_off(spec.network))
+            return await self._started_in_place(spec, body) or await self._created_and_started(spec, body)
 
     async def _started_in_place(self, spec: LaunchSpec, body: dict[str, Any]) -> ContainerState | None:
         """The run in a network place that was ready; None when there is none, or none that the engine likes."""
@@ -218,7 +231,7 @@ class ToolkitSpawner(DockerSpawner):
             raise
         return await _engine().inspect(container_id)
 
-    async def _prepare(self, spec: LaunchSpec) -> dict[str, Any]:
+    async def _prepare(self, spec: LaunchSpec, sources: list[str]) -> dict[str, Any]:
         """Everything on this machine that the container needs; returns the request that makes it."""
         image = await self._image(spec)
         config = dict(image.get("Config") or {})
@@ -228,14 +241,17 @@ class ToolkitSpawner(DockerSpawner):
             command = [*(config.get("Entrypoint") or []), *(config.get("Cmd") or [])]
             if not command:
                 raise CannotStart(f"the image {spec.image_name} has no command of its own: give one after `--`")
-        await asyncio.to_thread(
-            prepare_run_files, Path(spec.run_dir), Path(spec.home_dir), run_file(spec, command or None)
-        )
+        home = Path(spec.home_dir)
+        await asyncio.to_thread(prepare_run_files, Path(spec.run_dir), home, run_file(spec, command or None))
+        try:
+            await asyncio.to_thread(make_mount_points, home, spec.mounts)
+        except MountProblem as error:
+            raise CannotStart(str(error)) from error
         runtime = (Path(spec.runtime_dir) / "current").resolve()
         if not runtime.is_dir():
             raise CannotStart("the job runtime has not been built on this machine: run `make runtime`")
         accounts = await ensure_accounts(_engine(), Path(spec.accounts_dir), str(image["Id"]), spec.instance)
-        return container_config(spec, job_init_command(), str(runtime), accounts)
+        return container_config(spec, job_init_command(), str(runtime), accounts, sources)
 
     async def _image(self, spec: LaunchSpec) -> dict[str, Any]:
         """The image's description, pulled if need be. Raises `CannotStart` saying where it was looked for."""
@@ -263,6 +279,18 @@ class ToolkitSpawner(DockerSpawner):
         return self._node
 
     _node = ""
+
+
+@asynccontextmanager
+async def _held(spec: LaunchSpec) -> AsyncIterator[list[str]]:
+    """The folders to bind for the data, held until the container has started. Raises `CannotStart`."""
+    with ExitStack() as stack:
+        try:
+            holding = _held_parts(spec.instance).hold(spec.server_name, spec.mounts)
+            sources = await asyncio.to_thread(stack.enter_context, holding)
+        except MountProblem as error:
+            raise CannotStart(str(error)) from error
+        yield sources
 
 
 async def _close_off(network: JobNetwork) -> None:

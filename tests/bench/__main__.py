@@ -7,11 +7,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.bench import access, interface, runs
+from tests.bench import access, data, interface, runs
 from tests.bench.rows import Bench, write
 from tests.support.running_site import RunningSite
 
-#: In this order: the last ones leave work behind that would be measured with those after them.
+#: In this order: the last ones leave work behind that would be measured with those after them. What stands before a slash names
+#: all that have it.
 BENCHES: dict[str, Bench] = {
     "list": interface.list_of_ten_thousand,
     "job-ls": interface.job_ls,
@@ -21,6 +22,15 @@ BENCHES: dict[str, Bench] = {
     "data-ls": access.data_ls,
     "cedarpy": access.cedar_beside,
     "pycasbin": access.casbin_beside,
+    "data/push-big": data.push_big,
+    "data/pull-big": data.pull_big,
+    "data/push-many-tar": data.push_many_tar,
+    "data/push-many-rsync": data.push_many_rsync,
+    "data/pull-many-tar": data.pull_many_tar,
+    "data/pull-many-rsync": data.pull_many_rsync,
+    "data/push-again": data.second_push,
+    "data/content-ls": data.content_ls,
+    "data/memory": data.memory,
     "revoked": access.revoked,
     "first-line": runs.first_line,
     "one-key": interface.one_key,
@@ -30,7 +40,8 @@ BENCHES: dict[str, Bench] = {
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make bench")
-    parser.add_argument("--only", choices=sorted(BENCHES), help="one row")
+    choices = {*BENCHES, *(name.partition("/")[0] for name in BENCHES)}
+    parser.add_argument("--only", choices=sorted(choices), metavar="NAME", help="one row, or those of one kind")
     chosen = parser.parse_args().only
     rows = []
     with tempfile.TemporaryDirectory(prefix="toolkit-bench-") as folder:
@@ -39,7 +50,7 @@ def main() -> int:
         try:
             site.start()
             for name, bench in BENCHES.items():
-                if chosen in (None, name):
+                if chosen in (None, name, name.partition("/")[0]):
                     rows.append(bench(site))
                     print(rows[-1].line(), flush=True)
         except AssertionError:

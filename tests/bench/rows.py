@@ -48,6 +48,13 @@ def ratio_row(name: str, values: list[float], references: list[float], reach: fl
     return Row(name, value, "s", reference, ratio, f"<= {reach}x", ratio <= reach, len(values))
 
 
+def rate_row(name: str, amount: float, unit: str, values: list[float], references: list[float], reach: float) -> Row:
+    """Of the same amount in some seconds each: the rates of the medians, and the one over the other."""
+    value, reference = amount / statistics.median(values), amount / statistics.median(references)
+    ratio = value / reference
+    return Row(name, value, unit, reference, ratio, f">= {reach}x", ratio >= reach, len(values))
+
+
 def percentile(values: list[float], percent: float) -> float:
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]

@@ -28,6 +28,7 @@ from toolkit_hub.garbage.sweep import LeftAlone, Sweep, Who
 from toolkit_hub.queue.loop import admit_now
 from toolkit_hub.queue.plan import Amount
 from toolkit_hub.store import Store
+from toolkit_hub.volumes.layout import Volumes
 from toolkit_spawner.docker_api import INSTANCE_LABEL, RUN_LABEL, Engine
 from toolkit_spawner.engine_stock import stocked_image
 from toolkit_spawner.runtime.build import VERSION_LABEL
@@ -111,7 +112,7 @@ def ground(workshop: Workshop, tmp_path: Path) -> Iterator[Ground]:
     for place in places:
         place.mkdir()
     yield Ground(
-        store, workshop.engine, workshop.prefix, *places, Periods(), frozenset({f"{workshop.prefix}/default:1"})
+        store, workshop.engine, workshop.prefix, *places, Volumes(tmp_path / "data"), Periods(), frozenset({f"{workshop.prefix}/default:1"})
     )
     store.close()
 

@@ -274,6 +274,14 @@ MATRIX: dict[str, tuple[str, Ask]] = {
     "GET /data/{data}": (USE_ACCOUNT, lambda p: (f"/data/{p.data}", None)),
     "PATCH /data/{data}": (USE_ACCOUNT, lambda p: (f"/data/{p.new_data()}", {"name": name()})),
     "DELETE /data/{data}": (ACCOUNT, lambda p: (f"/data/{p.new_data()}", None)),
+    "POST /data/{data}/versions": (USE_ACCOUNT, lambda p: (f"/data/{p.data}/versions", {"allowEmpty": True})),
+    "GET /data/{data}/versions": (USE_ACCOUNT, lambda p: (f"/data/{p.data}/versions", None)),
+    "GET /data/{data}/versions/{version}": (USE_ACCOUNT, lambda p: (f"/data/{p.data}/versions/1", None)),
+    "GET /data/{data}/size": (USE_ACCOUNT, lambda p: (f"/data/{p.data}/size?measure=true", None)),
+    # --- quotas
+    "GET /quotas": (ALL, lambda p: ("/quotas", None)),
+    "GET /quotas/{account}": (SEEN_IN_ACCOUNT, lambda p: (f"/quotas/{p.account}", None)),
+    "PATCH /quotas/{account}": ("+?--??", lambda p: (f"/quotas/{p.account}", {"filesLimit": 1000})),
 }
 
 

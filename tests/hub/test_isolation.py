@@ -68,6 +68,15 @@ def test_writing_to_tmp_is_memory_and_no_disk(small_site: RunningSite) -> None:
     )
 
 
+def test_writing_to_data_is_no_scratch(small_site: RunningSite) -> None:
+    """A home that is data counts as data."""
+    with small_site.client() as client:
+        client.data.new("work")
+    script = "head -c 150M /dev/zero > ~/file; sleep 8"
+    job = small_site.submit("bash", "-c", script, data=["work:/home/toolkit"], resources={"mem": 0.5})
+    small_site.wait_state(job.id, "SUCCEEDED")
+
+
 def test_below_the_floor_the_writer_is_stopped_and_nobody_else(own_site_below_floor: RunningSite) -> None:
     site = own_site_below_floor
     idle = site.submit("sleep", "60", resources={"mem": 0.25})

@@ -211,7 +211,7 @@ def test_a_retry_is_a_new_job_with_the_same_spec(site: RunningSite, api: httpx.C
         ({"resources": {"gpuMem": 8}}, "gpuMem say which GPUs, and no GPU is asked for"),
         ({"resources": {"replicas": 2}}, "2 machines at once"),
         ({"resources": {"cpuModel": "EPYC"}}, "cannot choose a CPU model"),
-        ({"data": ["acme.joe.x:/data"]}, "it mounts data (acme.joe.x:/data)"),
+        ({"data": ["acme.joe.x:/proc"]}, "the container needs /proc: choose another folder"),
         ({"data": ["x"]}, "a mount is written NAME"),
         ({"data": ["a:/d", "b:/d/e"]}, "mounts cannot be nested"),
         ({"options": {"internal-dns": {"name": "x"}}}, "the option 'internal-dns' is not known"),

@@ -208,9 +208,12 @@ def test_share_by_team(people: People) -> None:
     job = people("toolkit job submit --account {account:acme.cocos} --field id -- true", "bob").strip()
     people(f"toolkit job get {job}", "alice")
     people(f"toolkit job get {job}", "carol", code=5)
-    # Mounting is not built yet, and is refused in words; the right to use the account is there.
-    people("toolkit job submit --data acme.cocos.images:/images --account {account:acme.cocos}", "bob", code=2)
-    assert "mounts data" in people.err
+    share = "toolkit job submit --data acme.cocos.images:/images --account {account:acme.cocos} --field id"
+    writer = people(f"{share} -- bash -c 'echo of bob > /images/note'", "bob").strip()
+    people(f"toolkit job logs -f --exit-code {writer}", "bob")
+    reader = people(f"{share} -- cat /images/note", "alice").strip()
+    assert people(f"toolkit job logs -f --exit-code {reader}", "alice") == people.named("of bob\n")
+    people(share, "carol", code=5)
     people("toolkit team member rm {team:acme.cocos} --user {user:acme.bob}", "admin")
     people(f"toolkit job get {job}", "bob", code=5)
 

@@ -14,6 +14,7 @@ from toolkit_spawner.accounts import ensure_accounts
 from toolkit_spawner.docker_api import ContainerState, Engine
 from toolkit_spawner.hardening import container_config, place_in, run_file
 from toolkit_spawner.launch import JobNetwork, LaunchSpec
+from toolkit_spawner.mounting import HeldParts, make_mount_points
 from toolkit_spawner.network import Firewall, NetworkKeeper, isolate_ports
 from toolkit_spawner.network_pool import HOLDER_LABEL, NetworkPlace, NetworkPool
 from toolkit_spawner.run_files import prepare_run_files
@@ -94,6 +95,7 @@ class JobHouse:
         self.keeper = NetworkKeeper(engine)
         self.pool = NetworkPool(engine, self.keeper, LAB_IMAGE, 3)
         self._prepared = prepared
+        self._parts = HeldParts(key)
         self._started: list[str] = []
 
     def call(self, call: Awaitable[ResultT]) -> ResultT:
@@ -122,15 +124,17 @@ class JobHouse:
         found = await self.engine.image(image)
         accounts = await ensure_accounts(self.engine, self._folder / "accounts", found["Id"], self.network.instance)
         await self.keeper.ensure(self.network)
-        body = container_config(spec, job_init_command(), str(self._runtime), accounts)
+        make_mount_points(Path(spec.home_dir), spec.mounts)
         place = await self.place() if self._prepared else None
-        if place is not None:
-            body = place_in(body, place.holder, place.ip)
-        created = await self.engine.create(f"toolkit-{name}", body)
-        if place is not None:
-            self.pool.settled(place)
-        self._started.append(created)
-        await self.engine.start(created)
+        with self._parts.hold(name, spec.mounts) as sources:
+            body = container_config(spec, job_init_command(), str(self._runtime), accounts, sources)
+            if place is not None:
+                body = place_in(body, place.holder, place.ip)
+            created = await self.engine.create(f"toolkit-{name}", body)
+            if place is not None:
+                self.pool.settled(place)
+            self._started.append(created)
+            await self.engine.start(created)
         isolate_ports(self.network.bridge)
         known_as = f"toolkit-{name}" if place is None else place.holder[:12]
         return ConfinedJob(self, folder, await self.engine.inspect(created), known_as)
@@ -158,6 +162,7 @@ class JobHouse:
 
     def close(self) -> None:
         self.call(self.pool.close())
+        self._parts.close()
         for container in (*self._started, *self.holders()):
             self.call(self.engine.remove(container))
         self.call(self.engine.remove_network(self.network.name))

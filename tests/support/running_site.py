@@ -26,6 +26,7 @@ from toolkit_hub.host.readiness import problem_of, routes_problem
 from toolkit_hub.host.unit import UNITS
 from toolkit_hub.store import Store
 from toolkit_spawner.docker_api import INSTANCE_LABEL, RUN_LABEL, ContainerState, Engine
+from toolkit_spawner.mounting import HeldParts
 from toolkit_spawner.network import Firewall
 from toolkit_spawner.network_pool import HOLDER_LABEL
 
@@ -139,6 +140,7 @@ class RunningSite:
             self.engine_call(lambda engine, found=holder: engine.remove(found))
         self.engine_call(lambda engine: engine.remove_network(self.settings.docker_network))
         Firewall().remove(self.settings.jobs_bridge)
+        HeldParts(self.settings.instance_id).close()
 
     def unit(self, verb: str, name: str) -> None:
         """`start`, `stop` or `restart` one of proxy, hub, service, gate, and wait until it answers."""

@@ -172,7 +172,8 @@ class Handler(BaseHTTPRequestHandler):
             case _, ["jobs", *rest]:
                 self._jobs(request, [unquote(part) for part in rest])
             case _ if (request.method, unquote(request.path)) in self.service.answers:
-                self._answer(self.service.answers[request.method, unquote(request.path)])
+                answer = self.service.answers[request.method, unquote(request.path)]
+                self._answer(answer() if callable(answer) else answer)
             case "GET", ["me"]:
                 self._reply(200, _dump(ME) | {"addedLater": 1})
             case "POST", ["servers"]:

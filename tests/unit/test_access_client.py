@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.unit.canned_service import CREATED, TOKEN, Service, running_service
-from toolkit_client import AsyncClient, Client, access_calls, access_groups, async_access_groups, calls
+from toolkit_client import AsyncClient, Client, access_calls, access_groups, async_access_groups, calls, data_calls
 from toolkit_client.access_models import AuditRecord, Member, Policy, Role, RoleKeySecret
 from toolkit_client.call import Call
 from toolkit_hub.api.routing import Route
@@ -86,10 +86,13 @@ def all_calls() -> Iterator[Call[Any]]:
     yield from (access_calls.lock(one), access_calls.unlock("user", "x"), access_calls.list_audit())
     yield from (access_calls.list_data(), access_calls.create_data(one), access_calls.get_data("x"))
     yield from (access_calls.change_data("x", one), access_calls.archive_data("x"))
+    yield from (data_calls.commit_data("x"), data_calls.list_versions("x"), data_calls.get_version("x", 1))
+    yield from (data_calls.get_size("x"), data_calls.list_quotas(), data_calls.get_quota("x"))
+    yield data_calls.set_quota("x", {"filesLimit": 1})
 
 
 def test_every_route_about_access_has_its_call() -> None:
-    nouns = {"accounts", "teams", "roles", "organizations", "users", "rules", "locks", "audit", "data"}
+    nouns = {"accounts", "teams", "roles", "organizations", "users", "rules", "locks", "audit", "data", "quotas"}
     routes = [route for route in ROUTES if route.path.split("/")[1] in nouns]
     met = set()
     for call in all_calls():

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from toolkit_spawner.docker_api import container_name
+from toolkit_spawner.docker_api import HELD_LABEL, container_name
 from toolkit_spawner.hardening import Accounts, container_config, run_file
-from toolkit_spawner.launch import JobNetwork, LaunchSpec
+from toolkit_spawner.launch import JobNetwork, LaunchSpec, MountSpec
 
 SPEC = LaunchSpec(
     run_id="r",
@@ -84,3 +84,39 @@ def test_a_job_without_a_way_out_has_no_name_server_either() -> None:
     host = container_config(closed, [], "/r", ACCOUNTS)["HostConfig"]
     assert host["Dns"] == ["127.0.0.1"]
     assert config()["HostConfig"]["Dns"] == []
+
+
+def with_mounts(*mounts: MountSpec) -> dict[str, Any]:
+    spec = SPEC.model_copy(update={"mounts": list(mounts)})
+    sources = [f"/held/{index}" for index, _ in enumerate(mounts)]
+    return container_config(spec, [], "/r", ACCOUNTS, sources)
+
+
+def mount(target: str, subpath: str = "", read_only: bool = False) -> MountSpec:
+    return MountSpec(data="acme.joe.x", source="/data/x", subpath=subpath, target=target, read_only=read_only)
+
+
+def test_data_is_bound_as_it_was_allowed() -> None:
+    body = with_mounts(mount("/data"), mount("/home/toolkit/x", "sub", True), mount("/tmp"))
+    binds = {item["Target"]: item for item in body["HostConfig"]["Mounts"]}
+    assert [binds["/data"][key] for key in ("Source", "ReadOnly")] == ["/held/0", False]
+    for target in ("/home/toolkit/x", "/home/work/x"):
+        assert [binds[target][key] for key in ("Source", "ReadOnly")] == ["/held/1", True]
+    assert {item["BindOptions"]["Propagation"] for item in binds.values()} == {"rprivate"}
+    assert binds["/tmp"]["Source"] == "/held/2"
+    assert body["HostConfig"]["Tmpfs"] == {}
+    assert "/tmp" in config()["HostConfig"]["Tmpfs"]
+    assert binds["/home/toolkit"]["Source"] == SPEC.home_dir
+
+
+def test_data_as_the_home_takes_both_of_its_names() -> None:
+    binds = [(item["Source"], item["Target"]) for item in with_mounts(mount("/home/toolkit"))["HostConfig"]["Mounts"]]
+    assert [bind for bind in binds if bind[1].startswith("/home")] == [
+        ("/held/0", "/home/toolkit"),
+        ("/held/0", "/home/work"),
+    ]
+
+
+def test_a_container_with_held_mounts_says_so() -> None:
+    assert HELD_LABEL in with_mounts(mount("/data", "sub"))["Labels"]
+    assert HELD_LABEL not in with_mounts(mount("/data"))["Labels"]

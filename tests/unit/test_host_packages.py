@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from toolkit_hub.host.packages import Package, ensure_packages
+from toolkit_hub.host.packages import FOR_TESTS, Package, ensure_packages
 from toolkit_hub.host.steps import SetupError
 
 
@@ -73,3 +73,19 @@ def test_apt_that_brings_nothing_is_an_error(
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     with pytest.raises(SetupError, match=words):
         ensure_packages([package(tmp_path / "mark")], said.append)
+
+
+@pytest.mark.parametrize(
+    ("name", "programs"),
+    [("rsync", ["rsync"]), ("openssh-server", ["sshd", "ssh", "ssh-keygen"])],
+)
+def test_packages_of_the_bench_are_known_by_all_their_programs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, programs: list[str]
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("toolkit_hub.host.packages.SYSTEM_PATH", "")
+    package = next(package for package in FOR_TESTS if package.name == name)
+    for program in programs:
+        assert not package.present()
+        (tmp_path / program).touch(0o755)
+    assert package.present()

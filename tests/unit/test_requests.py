@@ -13,7 +13,7 @@ from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 from tests.unit.conftest import People
 from toolkit_client.errors import ServiceUnavailable
 from toolkit_hub.api.address import address_of
-from toolkit_hub.api.afterwards import MOST_WAITING, Afterwards
+from toolkit_hub.domain.afterwards import MOST_WAITING, Afterwards
 from toolkit_hub.store.access_tables import AuditEntry
 
 LINE = RequestStartLine("GET", "/", "HTTP/1.1")

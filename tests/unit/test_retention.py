@@ -22,6 +22,7 @@ from toolkit_hub.domain.retention import Periods
 from toolkit_hub.garbage import Collector, Ground
 from toolkit_hub.queue.loop import admit_now
 from toolkit_hub.store.tables import Event, GateSession, IdempotencyKey, LoginCode, PulledImage, Run
+from toolkit_hub.volumes.layout import Volumes
 from toolkit_spawner.docker_api import Engine
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -52,7 +53,7 @@ def ground(people: People, moved: MovedClock, tmp_path: Path) -> Iterator[Ground
     folders = [tmp_path / name for name in ("runs", "runtime", "accounts")]
     for folder in folders:
         folder.mkdir()
-    yield Ground(people.store, engine, "instance", *folders, Periods(audit=timedelta(days=1000)))
+    yield Ground(people.store, engine, "instance", *folders, Volumes(tmp_path / "data"), Periods(audit=timedelta(days=1000)))
     engine.close()
 
 

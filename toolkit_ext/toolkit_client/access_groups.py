@@ -6,7 +6,7 @@ import builtins
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from toolkit_client import access_calls, calls
+from toolkit_client import access_calls, calls, data_calls
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -32,9 +32,10 @@ if TYPE_CHECKING:
         WhoIsAllowed,
     )
     from toolkit_client.client import Client
+    from toolkit_client.data_models import Commit, DataSize, DataVersion, Quota, QuotaPatch
     from toolkit_client.models import NewUser, User
 
-__all__ = ["Accounts", "Audit", "DataSets", "Locks", "Organizations", "Roles", "Rules", "Teams", "Users"]
+__all__ = ["Accounts", "Audit", "DataSets", "Locks", "Organizations", "Quotas", "Roles", "Rules", "Teams", "Users"]
 
 
 class Group:
@@ -283,6 +284,51 @@ class DataSets(Group):
 
     def archive(self, ref: str) -> Data:
         return self._client.call(access_calls.archive_data(ref))
+
+    def commit(self, ref: str, message: str = "", *, allow_empty: bool = False) -> Commit:
+        """Keeps what the data holds now as its next version, and waits until that is done. A commit of what has not changed
+        since the last version makes none, unless `allow_empty`."""
+        wanted = data_calls.commit_data(ref, {"message": message, "allowEmpty": allow_empty})
+        while True:
+            made = self._client.call(wanted)
+            if made.state != "running":
+                return made
+
+    def versions(self, ref: str) -> builtins.list[DataVersion]:
+        """The newest first."""
+        found: builtins.list[DataVersion] = []
+        cursor: str | None = None
+        while True:
+            page = self._client.call(data_calls.list_versions(ref, cursor=cursor))
+            found += page.items
+            cursor = page.next
+            if cursor is None:
+                return found
+
+    def version(self, ref: str, version: int | str = "latest") -> DataVersion:
+        return self._client.call(data_calls.get_version(ref, version))
+
+    def size(self, ref: str, *, measure: bool = False) -> DataSize:
+        """What it takes with all versions, as of the last look at it; `measure`: looks now, and waits for that."""
+        known = self._client.call(data_calls.get_size(ref))
+        seen = known.as_of
+        while measure and known.as_of == seen:
+            known = self._client.call(data_calls.get_size(ref, measure=True))
+        return known
+
+
+class Quotas(Group):
+    """``client.quotas``: what the data of accounts takes and may take."""
+
+    def list(self) -> builtins.list[Quota]:
+        return (self._client.call(data_calls.list_quotas())).items
+
+    def get(self, account: str) -> Quota:
+        return self._client.call(data_calls.get_quota(account))
+
+    def set(self, account: str, limits: QuotaPatch | Mapping[str, Any]) -> Quota:
+        """`limits` has the JSON keys ``dataLimit`` (bytes) and ``filesLimit``; null takes a limit away."""
+        return self._client.call(data_calls.set_quota(account, limits))
 
 
 def _time(value: datetime | None) -> str | None:

@@ -20,6 +20,7 @@ __all__ = [
     "Allowed",
     "AuditRecord",
     "Data",
+    "DataHostAddress",
     "DataPatch",
     "HeldRule",
     "Lock",
@@ -323,6 +324,12 @@ class DataPatch(RenamePatch):
     """A new name, which may begin with a dot."""
 
     name: Annotated[str, StringConstraints(pattern=r"^\.?[a-z0-9_-]{1,64}$")] | None = None
+
+
+class DataHostAddress(WireModel):
+    """Where the content of data goes in and out. With TLS it is a host of its own below the jobs' domain."""
+
+    url: str
 
 
 class NewData(WireModel):

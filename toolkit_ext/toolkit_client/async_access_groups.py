@@ -6,7 +6,7 @@ import builtins
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from toolkit_client import access_calls, calls
+from toolkit_client import access_calls, calls, data_calls
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         WhoIsAllowed,
     )
     from toolkit_client.async_client import AsyncClient
+    from toolkit_client.data_models import Commit, DataSize, DataVersion, Quota, QuotaPatch
     from toolkit_client.models import NewUser, User
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "AsyncDataSets",
     "AsyncLocks",
     "AsyncOrganizations",
+    "AsyncQuotas",
     "AsyncRoles",
     "AsyncRules",
     "AsyncTeams",
@@ -272,6 +274,51 @@ class AsyncDataSets(AsyncGroup):
 
     async def archive(self, ref: str) -> Data:
         return await self._client.call(access_calls.archive_data(ref))
+
+    async def commit(self, ref: str, message: str = "", *, allow_empty: bool = False) -> Commit:
+        """Keeps what the data holds now as its next version, and waits until that is done. A commit of what has not changed
+        since the last version makes none, unless `allow_empty`."""
+        wanted = data_calls.commit_data(ref, {"message": message, "allowEmpty": allow_empty})
+        while True:
+            made = await self._client.call(wanted)
+            if made.state != "running":
+                return made
+
+    async def versions(self, ref: str) -> builtins.list[DataVersion]:
+        """The newest first."""
+        found: builtins.list[DataVersion] = []
+        cursor: str | None = None
+        while True:
+            page = await self._client.call(data_calls.list_versions(ref, cursor=cursor))
+            found += page.items
+            cursor = page.next
+            if cursor is None:
+                return found
+
+    async def version(self, ref: str, version: int | str = "latest") -> DataVersion:
+        return await self._client.call(data_calls.get_version(ref, version))
+
+    async def size(self, ref: str, *, measure: bool = False) -> DataSize:
+        """What it takes with all versions, as of the last look at it; `measure`: looks now, and waits for that."""
+        known = await self._client.call(data_calls.get_size(ref))
+        seen = known.as_of
+        while measure and known.as_of == seen:
+            known = await self._client.call(data_calls.get_size(ref, measure=True))
+        return known
+
+
+class AsyncQuotas(AsyncGroup):
+    """``client.quotas``: what the data of accounts takes and may take."""
+
+    async def list(self) -> builtins.list[Quota]:
+        return (await self._client.call(data_calls.list_quotas())).items
+
+    async def get(self, account: str) -> Quota:
+        return await self._client.call(data_calls.get_quota(account))
+
+    async def set(self, account: str, limits: QuotaPatch | Mapping[str, Any]) -> Quota:
+        """`limits` has the JSON keys ``dataLimit`` (bytes) and ``filesLimit``; null takes a limit away."""
+        return await self._client.call(data_calls.set_quota(account, limits))
 
 
 def _time(value: datetime | None) -> str | None:

@@ -22,6 +22,7 @@ from toolkit_client.async_access_groups import (
     AsyncDataSets,
     AsyncLocks,
     AsyncOrganizations,
+    AsyncQuotas,
     AsyncRoles,
     AsyncRules,
     AsyncTeams,
@@ -77,6 +78,7 @@ class AsyncClient:
         self.locks = AsyncLocks(self)
         self.audit = AsyncAudit(self)
         self.data = AsyncDataSets(self)
+        self.quotas = AsyncQuotas(self)
 
     async def __aenter__(self) -> Self:
         return self

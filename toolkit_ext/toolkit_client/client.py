@@ -20,7 +20,18 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import httpx
 
 from toolkit_client import calls
-from toolkit_client.access_groups import Accounts, Audit, DataSets, Locks, Organizations, Roles, Rules, Teams, Users
+from toolkit_client.access_groups import (
+    Accounts,
+    Audit,
+    DataSets,
+    Locks,
+    Organizations,
+    Quotas,
+    Roles,
+    Rules,
+    Teams,
+    Users,
+)
 from toolkit_client.errors import ServiceUnavailable
 from toolkit_client.exchange import (
     RETRY_PAUSES,
@@ -75,6 +86,7 @@ class Client:
         self.locks = Locks(self)
         self.audit = Audit(self)
         self.data = DataSets(self)
+        self.quotas = Quotas(self)
 
     def __enter__(self) -> Self:
         return self

@@ -13,6 +13,7 @@ The service raises them in its domain functions and writes them as
     ├── Conflict             409  the thing's present state does not allow it
     ├── TooLarge             413  the request is larger than the service reads
     ├── ServiceUnavailable   503  a part of the system does not answer; trying again may help
+    ├── InsufficientStorage  507  the disk is full, or the account's quota is reached; what was acknowledged stays
     └── InternalError        500  our fault
 """
 
@@ -23,6 +24,7 @@ from typing import Any, ClassVar
 __all__ = [
     "Conflict",
     "Gone",
+    "InsufficientStorage",
     "InternalError",
     "InvalidRequest",
     "NotFound",
@@ -84,6 +86,10 @@ class ServiceUnavailable(ToolkitError):
     status, code = 503, "unavailable"
 
 
+class InsufficientStorage(ToolkitError):
+    status, code = 507, "insufficient_storage"
+
+
 class InternalError(ToolkitError):
     status, code = 500, "internal_error"
 
@@ -99,6 +105,7 @@ _BY_STATUS: dict[int, type[ToolkitError]] = {
         Gone,
         TooLarge,
         ServiceUnavailable,
+        InsufficientStorage,
         InternalError,
     )
 }

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import math
-import posixpath
 import re
 from collections.abc import Callable
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator
 
+from toolkit_client.mounts import parse_mounts
 from toolkit_client.wire import WireModel
 
 __all__ = ["MAX_BID", "MAX_RUN_TIME", "JobName", "JobPatch", "JobSpec", "Port", "Resources", "Tag", "Tags"]
@@ -23,8 +23,6 @@ IMAGE_REFERENCE = (
     rf"(?:[A-Za-z0-9][A-Za-z0-9.-]*(?::[0-9]+)?/)?{_PATH_PART}(?:/{_PATH_PART})*"
     r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?:@sha256:[0-9a-f]{64})?"
 )
-#: <full name or id>[@version][/subpath]:/path[:ro|:rw]
-DATA_MOUNT = r"(?P<source>[^:@/\s\0]+(?:@[^:@/\s\0]+)?(?:/[^:\0]+)?):(?P<target>/[^:\0]*)(?::(?P<mode>ro|rw))?"
 #: Variables that describe the run to itself; a user's value would make programs see another job.
 RESERVED_ENVIRONMENT = ("TOOLKIT_", "EAI_", "NVIDIA_")
 #: Linux takes no longer word on a command line or variable (MAX_ARG_STRLEN, with its end).
@@ -242,18 +240,7 @@ class JobSpec(WireModel):
     @field_validator("data")
     @classmethod
     def _mounts_well_formed(cls, value: list[str]) -> list[str]:
-        targets: list[str] = []
-        for item in value:
-            found = re.fullmatch(DATA_MOUNT, item)
-            if not found:
-                raise ValueError(f"a mount is written NAME[@VERSION][/SUBPATH]:/PATH[:ro|:rw], not {item[:80]!r}")
-            target = posixpath.normpath(found["target"])
-            if target == "/":
-                raise ValueError("data cannot be mounted over the whole container: name a folder")
-            for other in targets:
-                if f"{target}/".startswith(f"{other}/") or f"{other}/".startswith(f"{target}/"):
-                    raise ValueError(f"{target} and {other} lie in each other; mounts cannot be nested")
-            targets.append(target)
+        parse_mounts(value)
         return value
 
     @field_validator("ports")

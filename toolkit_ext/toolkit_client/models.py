@@ -21,6 +21,7 @@ __all__ = [
     "ErrorDetail",
     "Event",
     "Job",
+    "JobMount",
     "JobPatch",
     "JobSpec",
     "JobState",
@@ -86,6 +87,17 @@ class Run(WireModel):
     log_removed: datetime | None = Field(default=None, description="when the site's retention removed its log")
 
 
+class JobMount(WireModel):
+    """Data in a job's container, as it was found when the job was submitted."""
+
+    data: str = Field(description="full name")
+    data_id: str
+    version: str | None = Field(default=None, description="number, or `empty`; null: the live content")
+    subpath: str = ""
+    target: str = Field(description="folder in the container; /home/work is /home/toolkit")
+    mode: Literal["ro", "rw"]
+
+
 class Job(WireModel):
     """A job as its readers see it."""
 
@@ -105,7 +117,10 @@ class Job(WireModel):
     command: list[str] | None = None
     workdir: str = ""
     environment_vars: list[str] = Field(default_factory=list)
-    data: list[str] = Field(default_factory=list)
+    data: list[str] = Field(default_factory=list, description="mounts, as they were submitted")
+    mounts: list[JobMount] | None = Field(
+        default=None, description="the same, as they were found then; null in a list, which does not look for them"
+    )
     role: str | None = None
     resources: Resources
     ports: list[Port] = Field(default_factory=list)

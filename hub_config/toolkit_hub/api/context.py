@@ -23,12 +23,15 @@ from toolkit_client.errors import (
     ToolkitError,
 )
 from toolkit_hub.api.address import address_of
-from toolkit_hub.api.afterwards import Afterwards
 from toolkit_hub.configure import Toolkit
 from toolkit_hub.domain.access import Actor, DeadKey, Hidden, Refused, actor_by_name
+from toolkit_hub.domain.afterwards import Afterwards
+from toolkit_hub.domain.data_usage import DataLimits
 from toolkit_hub.domain.launch import Places
 from toolkit_hub.domain.site import Site
 from toolkit_hub.garbage import Collector
+from toolkit_hub.keeping.commits import Commits
+from toolkit_hub.keeping.usage_keeper import UsageKeeper
 from toolkit_hub.store import Store
 from toolkit_spawner.docker_api import Engine
 
@@ -54,6 +57,9 @@ class Context:
     hub_auth: HubOAuth
     engine: Engine
     collector: Collector
+    commits: Commits
+    usage: UsageKeeper
+    data_limits: DataLimits
     afterwards: Afterwards
     internal_token: str
     #: Called after a change that may concern the queue.

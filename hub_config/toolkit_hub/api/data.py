@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from toolkit_client.access_models import Data, DataPatch, NewData
+from toolkit_client.access_models import Data, DataHostAddress, DataPatch, NewData
 from toolkit_client.models import Page
 from toolkit_hub.api.routing import Call, Parameter, Route
 from toolkit_hub.domain import data
@@ -33,7 +33,12 @@ async def archive(call: Call) -> Data:
     return await call.context.store.write(data.archive_data, call.actor, call.path_arguments["data"])
 
 
+async def transfer(call: Call) -> DataHostAddress:
+    return DataHostAddress(url=call.context.settings.data_url)
+
+
 ROUTES = [
+    Route("GET", "/transfer", "Where the content of data goes in and out", None, transfer, answer=DataHostAddress),
     Route(
         "GET",
         "/data",

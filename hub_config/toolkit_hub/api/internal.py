@@ -13,6 +13,7 @@ from toolkit_client.errors import InternalError, NotSignedIn, ToolkitError
 from toolkit_hub.api.context import Context, log
 from toolkit_hub.api.routing import parse_body
 from toolkit_hub.domain import launch, retention, runs
+from toolkit_hub.domain.mounts import MountRefused
 
 __all__ = ["InternalHandler"]
 
@@ -65,7 +66,13 @@ class InternalHandler(RequestHandler):
 
     async def _launch(self, raw: bytes) -> dict[str, Any]:
         body, context = parse_body(_Launch, raw), self.context
-        spec = await context.store.read(launch.launch_spec, context.site, context.places, body.owner, body.server)
+        try:
+            spec = await context.store.read(launch.launch_spec, context.site, context.places, body.owner, body.server)
+        except MountRefused as error:
+            # Asking again would give the same answer: without an end the run would stay QUEUED for ever.
+            await context.store.write(launch.record_failure, body.server, error.message)
+            context.wake_queue()
+            raise
         return dict(json.loads(spec.model_dump_json()))
 
     async def _started(self, raw: bytes) -> None:

@@ -117,7 +117,8 @@ def _rights(name: str) -> dict[str, Any]:
 
 def _answers(route: Route) -> list[tuple[int, str]]:
     if route.status == 201:
-        return [(201, "made"), (200, "it was there: made by the same key, or living")]
+        later = [(202, "not done yet: send it again, with the same key")] if route.lasts else []
+        return [(201, "made"), (200, "it was there: made by the same key, or living"), *later]
     return [(route.status, "done")]
 
 

@@ -51,6 +51,8 @@ class Route:
     status: int = 200
     parameters: tuple[Parameter, ...] = ()
     idempotent_key: bool = False
+    #: Whether it may answer 202: not done yet.
+    lasts: bool = False
     media_type: str = "application/json"
 
 

@@ -11,14 +11,14 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from toolkit_client import urn
-from toolkit_client.models import ALIVE_STATES, JobState, Port, Resources, Tag
+from toolkit_client.models import ALIVE_STATES, JobMount, JobState, Port, Resources, Tag
 from toolkit_client.models import Job as WireJob
 from toolkit_client.models import Run as WireRun
 from toolkit_hub import clock
 from toolkit_hub.domain.site import Site
 from toolkit_hub.store.tables import Job
 
-__all__ = ["as_wire", "job_to_wire", "lab_path", "row_to_json"]
+__all__ = ["as_wire", "has_mounts", "job_to_wire", "lab_path", "row_to_json"]
 
 
 class ServerOfRun(Protocol):
@@ -36,11 +36,12 @@ def lab_path(run: ServerOfRun) -> str:
     return f"/user/{run.owner}/{run.server_name}/"
 
 
-def job_to_wire(job: Job, site: Site) -> WireJob:
+def job_to_wire(job: Job, site: Site, mounts: list[JobMount] | None = None) -> WireJob:
     account = job.account
-    return as_wire(
-        row_to_json(job, account.organization_id, account.full_name, job.creator.full_name, job.runs, site, clock.now())
+    shown = row_to_json(
+        job, account.organization_id, account.full_name, job.creator.full_name, job.runs, site, clock.now()
     )
+    return as_wire(shown if mounts is None else {**shown, "mounts": mounts})
 
 
 def as_wire(job: dict[str, Any]) -> WireJob:
@@ -84,6 +85,7 @@ def row_to_json(
         "workdir": spec.get("workdir", ""),
         "environmentVars": spec.get("environmentVars", []),
         "data": spec.get("data", []),
+        "mounts": None if has_mounts(job) else [],
         "role": spec.get("role"),
         "resources": spec.get("resources", {}),
         "ports": spec.get("ports", []),
@@ -99,6 +101,11 @@ def row_to_json(
         "labUrl": site.job_host(job.id, "-lab") + lab_path(runs[-1]).lstrip("/") + "lab",
         "runs": [_run_to_json(run, now) for run in runs],
     }
+
+
+def has_mounts(job: Any) -> bool:
+    """Whether there may be any; what they are takes a query."""
+    return bool(job.spec.get("data")) or job.kind == "server"
 
 
 def _run_to_json(run: Any, now: datetime) -> dict[str, Any]:

@@ -11,10 +11,10 @@ from toolkit_client.errors import Conflict, NotFound, PermissionDenied
 from toolkit_client.models import Job as WireJob
 from toolkit_client.models import JobPatch, JobSpec, JobState, Resources
 from toolkit_hub import clock
-from toolkit_hub.domain import events, idempotency, runs, time_limits
+from toolkit_hub.domain import events, idempotency, mounts, runs, time_limits
 from toolkit_hub.domain.access import Actor, authorise, no_such
 from toolkit_hub.domain.accounts import account_for
-from toolkit_hub.domain.job_view import job_to_wire
+from toolkit_hub.domain.job_view import has_mounts, job_to_wire
 from toolkit_hub.domain.site import Site
 from toolkit_hub.domain.submission import (
     ALIVE,
@@ -25,6 +25,7 @@ from toolkit_hub.domain.submission import (
     name_holder,
     role_of_job,
 )
+from toolkit_hub.store.data_tables import JobMount
 from toolkit_hub.store.tables import Account, Job, User, new_id
 
 __all__ = [
@@ -47,6 +48,8 @@ class _Origin:
     kind: str = "job"
     image_digest: str | None = None
     retry_of: str | None = None
+    #: What it mounts besides what its spec names.
+    home: JobMount | None = None
 
 
 def submit_job(
@@ -62,17 +65,17 @@ def submit_job(
     `image_digest` is what the image's reference means on this machine now, if that is known.
 
     Raises `InvalidRequest` for what can never run here, `Conflict` for a name that is in use, a key that was used for another
-    request, or too many interactive jobs.
+    request, or too many interactive jobs; and what `mounts.resolve_mounts` raises.
     """
     request = f"POST /jobs {spec.model_dump_json()}"
     known = _made_before(session, actor, idempotency_key, request)
     if known is not None:
-        return job_to_wire(known, site), False
+        return _shown(session, known, site), False
     account = account_for(session, actor, spec.account)
     authorise(session, actor, "job:new", account.urn)
     job = _new_job(session, site, actor, account, spec, _Origin(image_digest=image_digest))
     idempotency.remember(session, actor, idempotency_key, request, job.id)
-    return job_to_wire(job, site), True
+    return _shown(session, job, site), True
 
 
 def retry_job(
@@ -92,7 +95,7 @@ def retry_job(
     request = f"POST /jobs/{old.id}/retry"
     known = _made_before(session, actor, idempotency_key, request)
     if known is not None:
-        return job_to_wire(known, site), False
+        return _shown(session, known, site), False
     authorise(session, actor, "job:new", old.account.urn)
     if old.kind == "server":
         raise Conflict("a user's own server is not retried", "start your server from the home page")
@@ -105,7 +108,7 @@ def retry_job(
     origin = _Origin(image_digest=image_digest, retry_of=old.id)
     job = _new_job(session, site, actor, old.account, spec, origin)
     idempotency.remember(session, actor, idempotency_key, request, job.id)
-    return job_to_wire(job, site), True
+    return _shown(session, job, site), True
 
 
 def own_server(
@@ -113,7 +116,10 @@ def own_server(
 ) -> tuple[WireJob, bool]:
     """The caller's own server: the living one, or a new one in the queue; and whether it is new.
 
-    Raises `PermissionDenied` for a role key and a job's token: such a server belongs to a person.
+    Its home is the data `home` of the user's home account, which is made when it is missing.
+
+    Raises `PermissionDenied` for a role key and a job's token, since such a server belongs to a person, and for a user who
+    may not write in that data.
     """
     if actor.subject.type != "user":
         raise PermissionDenied(
@@ -122,7 +128,7 @@ def own_server(
         )
     known = _made_before(session, actor, idempotency_key, "POST /servers")
     if known is not None:
-        return job_to_wire(known, site), False
+        return _shown(session, known, site), False
     living = living_server(session, site, actor)
     if living is not None:
         if living.state == JobState.CANCELLING:
@@ -131,9 +137,10 @@ def own_server(
     account = account_for(session, actor, None)
     authorise(session, actor, "job:new", account.urn)
     spec = JobSpec(interactive=True, resources=Resources(cpu=site.server_asks.cpu, mem=site.server_asks.mem))
-    job = _new_job(session, site, actor, account, spec, _Origin("server", image_digest))
+    home = mounts.home_mount(session, actor, account)
+    job = _new_job(session, site, actor, account, spec, _Origin("server", image_digest, home=home))
     idempotency.remember(session, actor, idempotency_key, "POST /servers", job.id)
-    return job_to_wire(job, site), True
+    return _shown(session, job, site), True
 
 
 def living_server(session: Session, site: Site, actor: Actor) -> WireJob | None:
@@ -143,7 +150,7 @@ def living_server(session: Session, site: Site, actor: Actor) -> WireJob | None:
     if job is None:
         return None
     authorise(session, actor, "job:get", job.urn)
-    return job_to_wire(job, site)
+    return _shown(session, job, site)
 
 
 def _made_before(session: Session, actor: Actor, key: str | None, request: str) -> Job | None:
@@ -195,12 +202,21 @@ def _new_job(session: Session, site: Site, actor: Actor, account: Account, spec:
         spec=kept.model_dump(by_alias=True, mode="json"),
         created=clock.now(),
     )
+    mounted = mounts.resolve_mounts(session, actor, account, spec.data) if origin.home is None else [origin.home]
     told = {"name": spec.name, "image": image, "kind": origin.kind, "retryOf": origin.retry_of}
     job.seq = _tell(session, actor, "job.submitted", job, **told)
     session.add(job)
     runs.append_run(session, job, owner=hub_name_of(creator))
     session.flush()
+    for mount in mounted:
+        mount.job_id = job.id
+        session.add(mount)
+    session.flush()
     return job
+
+
+def _shown(session: Session, job: Job, site: Site) -> WireJob:
+    return job_to_wire(job, site, mounts.mounts_to_wire(session, job) if has_mounts(job) else None)
 
 
 def _take_name(session: Session, actor: Actor, account: Account, name: str) -> None:
@@ -242,7 +258,7 @@ def get_job(session: Session, site: Site, actor: Actor, reference: str) -> WireJ
     """One job, for those who may see it."""
     job = find_job(session, actor, reference)
     authorise(session, actor, "job:get", job.urn)
-    return job_to_wire(job, site)
+    return _shown(session, job, site)
 
 
 def image_of(session: Session, actor: Actor, reference: str) -> str | None:
@@ -280,7 +296,7 @@ def change_job(session: Session, site: Site, actor: Actor, reference: str, patch
         time_limits.change_limit(job.runs[-1], patch.max_run_time)
     if wanted:
         _tell(session, actor, "job.changed", job, **patch.model_dump(mode="json", by_alias=True, exclude_unset=True))
-    return job_to_wire(job, site)
+    return _shown(session, job, site)
 
 
 def kill_job(session: Session, site: Site, actor: Actor, reference: str) -> WireJob:
@@ -296,4 +312,4 @@ def kill_job(session: Session, site: Site, actor: Actor, reference: str) -> Wire
         job.target = "cancel"
         _tell(session, actor, "job.kill", job)
         runs.begin_cancel(session, job, by=actor.full_name)
-    return job_to_wire(job, site)
+    return _shown(session, job, site)

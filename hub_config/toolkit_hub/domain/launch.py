@@ -15,8 +15,10 @@ from toolkit_hub.domain import runs
 from toolkit_hub.domain.images import may_pull
 from toolkit_hub.domain.job_tokens import job_token
 from toolkit_hub.domain.job_view import lab_path
+from toolkit_hub.domain.mounts import launch_mounts
 from toolkit_hub.domain.site import Site
 from toolkit_hub.store.tables import Job, Run
+from toolkit_hub.volumes.layout import Volumes
 from toolkit_spawner.launch import JobNetwork, LaunchSpec
 
 __all__ = ["Places", "launch_spec", "record_failure", "record_progress", "wanted"]
@@ -43,7 +45,10 @@ class Places:
 
 
 def launch_spec(session: Session, site: Site, places: Places, owner: str, server: str) -> LaunchSpec:
-    """The spec of the run behind the named server. Raises `Conflict` unless it was admitted and is wanted."""
+    """The spec of the run behind the named server, with the folders of its data made.
+
+    Raises `Conflict` unless it was admitted and is wanted, `MountRefused` when its data may not be mounted any more.
+    """
     run = runs.by_server_name(session, server)
     if run is None or run.owner != owner:
         raise Conflict(
@@ -54,21 +59,22 @@ def launch_spec(session: Session, site: Site, places: Places, owner: str, server
         raise Conflict(
             f"the run {server} is {run.state} and not to be started", f"its page is {site.job_page(run.job_id)}"
         )
-    return _spec_of(run, site, places)
+    return _spec_of(session, run, site, places)
 
 
-def _spec_of(run: Run, site: Site, places: Places) -> LaunchSpec:
+def _spec_of(session: Session, run: Run, site: Site, places: Places) -> LaunchSpec:
     job = run.job
     spec = JobSpec.model_validate(job.spec)
     own_server = job.kind == "server"
-    home = places.data_root / f"home-{job.creator.home_account_id}" if own_server else places.runs_dir / run.id / "home"
+    # What runs already has its mounts; only what is started now is asked about.
+    started = run.state == JobState.RUNNING
     return LaunchSpec(
         run_id=run.id,
         server_name=run.server_name,
         owner=run.owner,
         job_id=job.id,
         instance=places.instance,
-        started=run.state == JobState.RUNNING,
+        started=started,
         image=job.image_digest or job.image,
         image_name=job.image,
         pull=places.pull_images and job.image_digest is None and may_pull(site, job.image),
@@ -85,7 +91,8 @@ def _spec_of(run: Run, site: Site, places: Places) -> LaunchSpec:
         secret=run.secret,
         run_dir=str(places.runs_dir / run.id),
         runtime_dir=str(places.runtime_dir),
-        home_dir=str(home),
+        home_dir=str(places.runs_dir / run.id / "home"),
+        mounts=[] if started else launch_mounts(session, Volumes(places.data_root), job),
         accounts_dir=str(places.accounts_dir),
         network=places.network,
     )

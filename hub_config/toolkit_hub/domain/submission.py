@@ -62,8 +62,6 @@ def _not_here(spec: JobSpec) -> list[tuple[str, str]]:
         found.append(("jobs cannot choose a CPU model", "leave cpuModel out"))
     if asked.replicas > 1:
         found.append((f"it asks for {asked.replicas} machines at once", "leave replicas out"))
-    if spec.data:
-        found.append((f"it mounts data ({spec.data[0]})", "leave data out, or put the files in the image"))
     for name in spec.options:
         found.append((f"the option {name[:60]!r} is not known", "leave it out"))
     return found

@@ -8,7 +8,7 @@ import logging
 from toolkit_client.admin_models import CleanUp, Removal
 from toolkit_client.errors import Conflict, ServiceUnavailable
 from toolkit_hub import clock
-from toolkit_hub.garbage import engine_objects, folders, rows
+from toolkit_hub.garbage import engine_objects, folders, rows, volumes
 from toolkit_hub.garbage.sweep import Due, Ground, LeftAlone, Sweep, Who
 from toolkit_spawner.docker_api import EngineRefused, EngineUnavailable
 
@@ -36,6 +36,9 @@ SWEEPS: tuple[Sweep, ...] = (
     engine_objects.built_images,
     folders.runtimes,
     folders.account_files,
+    volumes.unfinished_versions,
+    volumes.nameless_versions,
+    volumes.staged,
     rows.short_lived,
     rows.old_events,
 )

@@ -12,6 +12,7 @@ from pathlib import Path
 from toolkit_hub.domain import events
 from toolkit_hub.domain.retention import Periods
 from toolkit_hub.store import Store
+from toolkit_hub.volumes.layout import Volumes
 from toolkit_spawner.docker_api import Engine
 
 __all__ = ["Due", "Ground", "LeftAlone", "Sweep", "Who"]
@@ -39,6 +40,7 @@ class Ground:
     runs_dir: Path
     runtime_dir: Path
     accounts_dir: Path
+    volumes: Volumes
     periods: Periods
     kept_images: frozenset[str] = frozenset()
 

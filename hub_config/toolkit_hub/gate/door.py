@@ -19,6 +19,7 @@ from toolkit_client.errors import (
 )
 from toolkit_hub import clock
 from toolkit_hub.configure import Toolkit
+from toolkit_hub.gate.data.host import DataHost
 from toolkit_hub.gate.forward import Target, Unreachable, Upstream, forward, raw_target
 from toolkit_hub.gate.headers import Passage
 from toolkit_hub.gate.identity import Identities, bearer_token, foreign
@@ -53,6 +54,9 @@ class Visit:
     #: Where the reader of an error can go on.
     link: Link | None = None
 
+    def named(self, user: str) -> None:
+        self.user = user
+
 
 class Door:
     """Answers the requests of both listeners."""
@@ -65,8 +69,10 @@ class Door:
         identities: Identities,
         live: LiveConnections,
         upstream: Upstream,
+        data: DataHost,
     ) -> None:
         self._site = site
+        self._data = data
         self._views = views
         self._identities = identities
         self._live = live
@@ -86,6 +92,8 @@ class Door:
         """A request on the listener for job hosts. Raises `ToolkitError`."""
         request, target = visit.request, _target(visit.request)
         hosts = request.headers.getall("Host", ())
+        if len(hosts) == 1 and self._hosts.is_data(hosts[0]):
+            return await self._data.answer(request, visit.id, visit.named)
         host = self._hosts.find(hosts[0]) if len(hosts) == 1 else None
         if host is None:
             raise NotFound(

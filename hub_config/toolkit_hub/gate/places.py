@@ -26,6 +26,8 @@ __all__ = ["APP_PORT", "LAB_PORT", "JobHost", "JobHosts", "RunPlace", "ServerPat
 APP_PORT = 8080
 LAB_PORT = 8888
 
+#: The host below the jobs' domain where the content of data goes in and out.
+DATA_LABEL = "data"
 _LABEL = re.compile(r"([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})(-lab)?")
 _SERVER_NAME = re.compile(r"[a-z0-9-]{1,30}")
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
@@ -63,6 +65,10 @@ class JobHosts:
         if not dot or domain != self.domain or match is None:
             return None
         return JobHost(match[1], match[2] is not None, self.scheme, f"{label}.{domain}")
+
+    def is_data(self, host_header: str) -> bool:
+        """Whether a Host header names the data host."""
+        return self._without_default_port(host_header.lower()) == f"{DATA_LABEL}.{self.domain}"
 
     def lab(self, job_id: str) -> JobHost:
         return JobHost(job_id, True, self.scheme, f"{job_id}-lab.{self.domain}")

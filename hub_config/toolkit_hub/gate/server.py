@@ -7,6 +7,7 @@ then gets SIGTERM, takes nothing new and serves out what it has. A second SIGTER
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import signal
 import socket
@@ -19,6 +20,8 @@ from aiohttp import web
 from toolkit_client.errors import InternalError, ServiceUnavailable, ToolkitError
 from toolkit_hub import clock
 from toolkit_hub.configure import Toolkit
+from toolkit_hub.domain.afterwards import Afterwards
+from toolkit_hub.gate.data.host import DataHost
 from toolkit_hub.gate.door import HEALTH_PATH, Door, Visit
 from toolkit_hub.gate.forward import Upstream
 from toolkit_hub.gate.identity import HubTokens, Identities
@@ -59,19 +62,23 @@ class Gate:
         self._store = Store(site.database_url)
         self._hub_client = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
         self._upstream = Upstream()
-        identities = Identities(HubTokens(site.hub_url, self._hub_client), secure=site.jobs_scheme == "https")
+        tokens = HubTokens(site.hub_url, self._hub_client)
+        identities = Identities(tokens, secure=site.jobs_scheme == "https")
         self._views = Views(self._store)
         self._live = LiveConnections(self._views, identities, recheck_s)
-        self._door = Door(site, self._store, self._views, identities, self._live, self._upstream)
+        self._afterwards = Afterwards(self._store)
+        self._data = DataHost(site, self._store, tokens, self._afterwards)
+        self._door = Door(site, self._store, self._views, identities, self._live, self._upstream, self._data)
         self._listeners: list[asyncio.Server] = []
         self._servers: list[web.Server] = []
         self._busy: set[web.RequestHandler] = set()
+        self._tasks: list[asyncio.Task[None]] = []
         self._draining = False
 
     async def start(self) -> None:
         """Listen. Raises `PortBusy`."""
         sockets = open_listeners(self._site) if self._sockets is None else self._sockets
-        self._recheck = asyncio.create_task(self._live.run())
+        self._tasks = [asyncio.create_task(self._live.run()), asyncio.create_task(self._afterwards.run_forever())]
         for listener, answerer in zip(sockets, (self._door.at_job_host, self._door.from_proxy), strict=True):
             await self._listen(listener, answerer)
 
@@ -120,13 +127,17 @@ class Gate:
         """End everything at once."""
         for listener in self._listeners:
             listener.close()
-        self._recheck.cancel()
+        for task in self._tasks:
+            task.cancel()
         for server in self._servers:
             await server.shutdown(timeout=0.5)
         await self._door.close()
         await self._upstream.close()
         await self._hub_client.close()
         self._views.close()
+        self._data.close()
+        with contextlib.suppress(ToolkitError):
+            await self._afterwards.write_now()
         await asyncio.get_running_loop().run_in_executor(None, self._store.close)
 
     async def _handle(self, request: web.BaseRequest, answerer: Answerer) -> web.StreamResponse:

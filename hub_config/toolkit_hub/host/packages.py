@@ -55,9 +55,17 @@ POSTGRESQL = Package(
     "the second database of the tests",
     lambda: any(Path("/usr/lib/postgresql").glob("*/bin/postgres")),
 )
+XFS = Package("xfsprogs", "a file system that the tests of data commit on", lambda: find_program("mkfs.xfs") is not None)
+BTRFS = Package("btrfs-progs", "another one", lambda: find_program("mkfs.btrfs") is not None)
+RSYNC = Package("rsync", "what the bench of data is beside", lambda: find_program("rsync") is not None)
+OPENSSH = Package(
+    "openssh-server",
+    "what it runs through",
+    lambda: all(find_program(name) for name in ("sshd", "ssh", "ssh-keygen")),
+)
 
 NEEDED = (IPTABLES, DEBOOTSTRAP)
-FOR_TESTS = (CHROMIUM, POSTGRESQL)
+FOR_TESTS = (CHROMIUM, POSTGRESQL, XFS, BTRFS, RSYNC, OPENSSH)
 
 
 def ensure_packages(packages: Sequence[Package], say: Say) -> list[str]:

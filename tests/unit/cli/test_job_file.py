@@ -244,6 +244,17 @@ def test_files_that_cannot_be_read(cli: Cli, submit: Any, tmp_path: Path) -> Non
     assert "larger than a job file may be (1 MiB)" in cli.err
 
 
+def test_mounts_with_and_without_a_path(cli: Cli, service: Service, submit: Any) -> None:
+    flags = ["-d", "acme.joe.new:/home/toolkit/a", "-m", "acme.joe..ssh:ro", "--mount", "images@2/x:/d"]
+    file = yaml.safe_dump({"data": ["old:/home/work/a", "kept:/home/work/b"]})
+    assert submit(file, *flags)["data"] == [
+        "kept:/home/work/b",
+        "acme.joe.new:/home/toolkit/a",
+        "acme.joe..ssh:/home/work/.ssh:ro",
+        "images@2/x:/d",
+    ]
+
+
 def test_a_text_that_unfolds_to_very_much_is_refused_soon(cli: Cli, submit: Any) -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 9)}]" for level in range(1, 12)]

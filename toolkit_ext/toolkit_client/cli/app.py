@@ -39,6 +39,7 @@ COMMANDS = {
     "me": ("toolkit_client.cli.me:me", "Show who you are."),
     "organization": ("toolkit_client.cli.organization:organization", "Show the organization and its roles."),
     "queue": ("toolkit_client.cli.queue:queue", "Show what there is, what is held, and who waits."),
+    "quota": ("toolkit_client.cli.quota:quota", "Show and set what accounts may take."),
     "role": ("toolkit_client.cli.role:role", "Create and change roles, their members, policies and keys."),
     "rule": ("toolkit_client.cli.rule:rule", "Ask who may do what, and why."),
     "start": ("toolkit_client.cli.start:start", "Start your own server: JupyterLab."),

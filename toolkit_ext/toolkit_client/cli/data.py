@@ -59,6 +59,7 @@ COMMANDS: dict[str, tuple[str | click.Command, str]] = {
         ),
         "Archive data.",
     ),
+    "commit": ("toolkit_client.cli.data_versions:commit", "Keep what data holds now as a version."),
     "get": (
         DATA.get(
             access_calls.get_data,
@@ -68,6 +69,7 @@ COMMANDS: dict[str, tuple[str | click.Command, str]] = {
         ),
         "Show data.",
     ),
+    "log": ("toolkit_client.cli.data_versions:log", "List the versions of data."),
     "ls": (ls, "List data."),
     "new": (new, "Create data."),
     "set": (
@@ -78,6 +80,7 @@ COMMANDS: dict[str, tuple[str | click.Command, str]] = {
         ),
         "Rename data.",
     ),
+    "size": ("toolkit_client.cli.data_versions:size", "Show how much data takes."),
 }
 
 

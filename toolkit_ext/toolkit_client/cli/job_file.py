@@ -69,7 +69,9 @@ def merged(file: Mapping[str, Any], flags: Mapping[str, Any]) -> dict[str, Any]:
 
 def _mount_path(item: Any) -> str:
     """The mount path of ``NAME[@VERSION][/SUBPATH]:/path[:ro|:rw]``."""
-    return str(item).partition(":")[2].removesuffix(":ro").removesuffix(":rw")
+    from toolkit_client.mounts import canonical_target
+
+    return canonical_target(str(item).partition(":")[2].removesuffix(":ro").removesuffix(":rw"))
 
 
 #: What tells two items of a list apart.

@@ -30,6 +30,7 @@ JOB_COLUMNS = ("id", "state", "name", "account", "creator", "created", "command"
 TIMES = frozenset(
     {
         "archived",
+        "asOf",
         "cancelled",
         "created",
         "deadline",

@@ -81,6 +81,15 @@ FLAGS = (
         help="Mount data: NAME[@VERSION][/SUBPATH]:/PATH[:ro|:rw]; repeatable.",
     ),
     click.option(
+        "-m",
+        "--mount",
+        "mounts",
+        metavar="D[:/PATH]",
+        multiple=True,
+        callback=values.mounts,
+        help="The same, where the path may be left out: then it is /home/work/NAME.",
+    ),
+    click.option(
         "-e",
         "--env",
         "variables",
@@ -138,6 +147,7 @@ def spec_flags(command: Callable[..., Any]) -> Callable[..., Any]:
 def spec_of(given: Mapping[str, Any]) -> dict[str, Any]:
     """The spec as JSON; what was not given is left out."""
     spec = {key: _plain(given[flag]) for flag, key in KEYS.items()}
+    spec["data"] = [*spec["data"], *given["mounts"]]
     spec["resources"] = {key: given[flag] for flag, key in RESOURCES.items() if given[flag] is not None}
     return {key: value for key, value in spec.items() if value not in (None, [], {})}
 

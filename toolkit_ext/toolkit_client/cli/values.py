@@ -21,6 +21,7 @@ __all__ = [
     "gibibytes",
     "moment",
     "moment_ago",
+    "mounts",
     "number",
     "ports",
     "tags",
@@ -177,6 +178,15 @@ def ports(_context: click.Context, _parameter: click.Parameter, value: tuple[str
             raise click.BadParameter(f"{text!r} is no port: write a number up to 65535, or one as in 8888:public")
         found.append({"port": int(port), "public": True} if colon else {"port": int(port)})
     return found
+
+
+def mounts(_context: click.Context, _parameter: click.Parameter, value: tuple[str, ...]) -> list[str]:
+    """Mounts as in the spec, from those that may lack a path."""
+    if not value:
+        return []
+    from toolkit_client.mounts import with_target
+
+    return [with_target(text) for text in value]
 
 
 def _finite(text: str) -> float:

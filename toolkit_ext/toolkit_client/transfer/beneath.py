@@ -7,6 +7,7 @@ no name leads out of the root, and nesting is not bounded by the length of a pat
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -39,6 +40,7 @@ class Beneath:
         #: The names of the way, and their descriptors; -1 for one that was closed for others.
         self._names: list[bytes] = []
         self._open: list[int] = []
+        self._path = b""
 
     def __enter__(self) -> Self:
         return self
@@ -70,28 +72,41 @@ class Beneath:
         """
         if not path:
             return self._root
-        names = path.split(b"/")
+        if path == self._path and self._open[-1] >= 0:
+            return self._open[-1]
+        if self._names and path == self._path[: -len(self._names[-1]) - 1] and self._open[-2] >= 0:
+            self._cut(len(self._names) - 1)  # the folder that it lies in: nothing to look up, however deep it is
+            return self._open[-1]
+        if self._names and self._open[-1] >= 0 and path.startswith(self._path + b"/"):
+            names = path[len(self._path) + 1 :].split(b"/")
+        else:
+            names = path.split(b"/")
+            kept = self._kept(names)
+            self._cut(kept)
+            names = names[kept:]
+        current = self._open[-1] if self._open else self._root
+        for name in names:
+            current = self._enter(current, name, make)
+            self._append(name, current)
+        return current
+
+    def _kept(self, names: list[bytes]) -> int:
+        """How many folders of the way there are open already, in one piece."""
         kept = 0
         for mine, wanted in zip(self._names, names, strict=False):
             if mine != wanted:
                 break
             kept += 1
-        self._cut(kept)
-        if kept == len(names) and self._open[-1] >= 0:
-            return self._open[-1]
-        # Go on from the deepest folder that is still open.
-        start = kept
-        while start and self._open[start - 1] < 0:
-            start -= 1
-        self._cut(start)
-        current = self._open[-1] if start else self._root
-        for name in names[start:]:
-            current = self._enter(current, name, make)
-            self._names.append(name)
-            self._open.append(current)
-            if len(self._open) > KEPT_OPEN:
-                self._close_at(len(self._open) - KEPT_OPEN - 1)
-        return current
+        while kept and self._open[kept - 1] < 0:
+            kept -= 1
+        return kept
+
+    def _append(self, name: bytes, descriptor: int) -> None:
+        self._path = self._path + b"/" + name if self._names else name
+        self._names.append(name)
+        self._open.append(descriptor)
+        if len(self._open) > KEPT_OPEN:
+            self._close_at(len(self._open) - KEPT_OPEN - 1)
 
     def _enter(self, parent: int, name: bytes, make: bool) -> int:
         try:
@@ -105,10 +120,8 @@ class Beneath:
                     f"{text_of_path(self._shown(name))!r} is no folder, but {self._kind(parent, name)}", ""
                 ) from None
             raise
-        try:
+        with contextlib.suppress(FileExistsError):  # somebody else may be faster
             os.mkdir(name, 0o755, dir_fd=parent)
-        except FileExistsError:
-            pass  # somebody else was faster
         return self._enter(parent, name, False)
 
     def _shown(self, name: bytes) -> bytes:
@@ -128,7 +141,13 @@ class Beneath:
             self._open[index] = -1
 
     def _cut(self, length: int) -> None:
+        if length >= len(self._names):
+            return
         for index in range(length, len(self._open)):
             self._close_at(index)
+        if length == len(self._names) - 1:
+            self._path = self._path[: -len(self._names[-1]) - 1] if length else b""
+        else:
+            self._path = b"/".join(self._names[:length])
         del self._open[length:]
         del self._names[length:]

@@ -37,7 +37,7 @@ Note = Callable[[Session], None]
 
 
 class Afterwards:
-    """One for the service."""
+    """One for each process that answers requests."""
 
     def __init__(self, store: Store) -> None:
         self._store = store

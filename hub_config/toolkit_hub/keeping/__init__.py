@@ -1,0 +1,1 @@
+"""What the service does with volumes beside answering requests: commits that take long, and measuring how much is taken."""

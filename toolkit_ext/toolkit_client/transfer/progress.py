@@ -1,0 +1,30 @@
+"""How a transfer is watched: it tells, and whoever runs it shows."""
+
+from __future__ import annotations
+
+__all__ = ["Progress"]
+
+
+class Progress:
+    """What happens, told as it happens; this one shows nothing. Calls come from one thread, but for `total`."""
+
+    #: Whether somebody wants to know how much there is in all, which takes a look at everything first.
+    wants_total = False
+
+    def total(self, files: int, size: int) -> None:
+        """So much there is, in bytes; most of it may be there already."""
+
+    def passed(self, files: int, size: int) -> None:
+        """So much has gone over the wire."""
+
+    def there(self, files: int, size: int) -> None:
+        """So much was found to be there already."""
+
+    def again(self) -> None:
+        """It begins anew, and finds there what it has moved until now."""
+
+    def item(self, action: str, path: str) -> None:
+        """`sent`, `removed`, `would send`, `would remove`."""
+
+    def note(self, text: str) -> None:
+        """Something that a person should know while it goes on."""

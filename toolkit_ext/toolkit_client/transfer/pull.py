@@ -1,0 +1,291 @@
+"""Pull: a local folder becomes as a folder of the data is, by fetching what differs."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from toolkit_client.errors import InvalidRequest, NotFound
+from toolkit_client.transfer.beneath import FOLDER_FLAGS, Beneath
+from toolkit_client.transfer.compare import Comparison, Options, leave_out
+from toolkit_client.transfer.link import DataLink, Interrupted, Query, interruptions
+from toolkit_client.transfer.outcome import PAUSES, Outcome, until_through
+from toolkit_client.transfer.paths import split_path, text_of_path
+from toolkit_client.transfer.progress import Progress
+from toolkit_client.transfer.push import Listing
+from toolkit_client.transfer.receiver import PARTIAL, Receiver
+from toolkit_client.transfer.records import CHUNK_SIZE, END, ENTRY, SMALL_SIZE, Encoder, file_key
+from toolkit_client.transfer.remove import remove_content, remove_path
+from toolkit_client.transfer.sender import Wanted, digest_of, open_file
+from toolkit_client.transfer.walk import FILE, FOLDER, OTHER, Entry, entry_at, walk
+
+__all__ = ["STAGING", "pull"]
+
+#: Folder beside what is pulled, for files that are not whole yet; it goes when the pull is through.
+STAGING = ".toolkit-pull"
+#: Files, and bytes, that are asked for at a time.
+_BATCH_FILES = 4000
+_BATCH_BYTES = 256 * 1024 * 1024
+_AGAIN = 2
+
+
+class _Pull:
+    """One command; several tries. `names`: of one file, there and here."""
+
+    def __init__(
+        self,
+        link: DataLink,
+        ref: str,
+        remote: bytes,
+        version: str,
+        local: bytes,
+        names: tuple[bytes, bytes] | None,
+        all_links: bool,
+        options: Options,
+        show: Progress,
+    ) -> None:
+        self._link, self._ref, self._options, self._show = link, ref, options, show
+        self._remote, self._version, self._local, self._names = remote, version, local, names
+        self._all_links = all_links
+        self._leave_out = leave_out(options.exclude)
+        self._tries: dict[str, int] = {}
+        self._from_the_start: set[bytes] = set()
+
+    def attempt(self, outcome: Outcome) -> bool:
+        """Fetch what differs now. Returns false if something has to be fetched again. Raises Interrupted."""
+        with contextlib.ExitStack() as stack:
+            local = stack.enter_context(Beneath(self._local))
+            staging = _staging(local) if not self._options.dry_run else -1
+            if staging >= 0:
+                stack.callback(os.close, staging)
+            receiver = Receiver(
+                stack.enter_context(Beneath(os.dup(local.root))),
+                staging,
+                replace=self._options.delete,
+                skip_links=not self._all_links,
+                rename=self._names,
+                done=lambda path, size: self._show.passed(1, 0),
+            )
+            try:
+                self._fetch_all(self._wanted(local, outcome), receiver, staging, outcome)
+            finally:
+                receiver.close()
+                outcome.files += receiver.sums.files
+                outcome.bytes += receiver.sums.size
+                outcome.removed += receiver.sums.removed
+            again = self._settle(receiver, outcome)
+        if not again:
+            self._clean_up()
+        return not again
+
+    def _wanted(self, local: Beneath, outcome: Outcome) -> Iterator[Wanted]:
+        name = self._names[0] if self._names else None
+        listing = Listing(
+            self._link,
+            self._ref,
+            path=self._remote,
+            name=name,
+            version=self._version,
+            digests=self._options.checksum,
+        )
+        comparison = Comparison(self._options, lambda theirs, mine: _same_content(local, mine, listing))
+        source = (entry for entry in listing.entries() if not (self._leave_out and self._leave_out(entry.path)))
+        unchanged = 0
+        for item in comparison.wanted(self._here(source, outcome), self._target(local, outcome)):
+            if comparison.unchanged != unchanged:
+                self._show.passed(comparison.unchanged - unchanged, 0)
+                unchanged = comparison.unchanged
+            yield item
+        self._show.passed(comparison.unchanged - unchanged, 0)
+        outcome.unchanged = comparison.unchanged
+
+    def _here(self, entries: Iterator[Entry], outcome: Outcome) -> Iterator[Entry]:
+        """What can be fetched, under its name here."""
+        for entry in entries:
+            if entry.kind == OTHER:
+                outcome.problem(text_of_path(entry.path), "neither a file nor a folder nor a link: left out")
+            elif entry.path == STAGING.encode() or entry.path.startswith(f"{STAGING}/".encode()):
+                outcome.problem(STAGING, "pulls keep their half-fetched files under this name: left out")
+            else:
+                yield entry if self._names is None else entry._replace(path=self._names[1])
+
+    def _target(self, local: Beneath, outcome: Outcome) -> Iterator[Entry]:
+        if self._names is not None:
+            with contextlib.suppress(NotFound):
+                yield entry_at(local, self._names[1])
+            return
+
+        def excluded(path: bytes) -> bool:
+            return path == STAGING.encode() or bool(self._leave_out and self._leave_out(path))
+
+        def problem(path: bytes, why: str) -> None:
+            outcome.problem(text_of_path(path), f"cannot be read here: {why}")
+
+        yield from walk(local, problem=problem, leave_out=excluded)
+
+    # --- fetching -----------------------------------------------------------------------------------------------------
+
+    def _fetch_all(self, wanted: Iterator[Wanted], receiver: Receiver, staging: int, outcome: Outcome) -> None:
+        batch: list[Wanted] = []
+        size = 0
+        for item in wanted:
+            if self._options.dry_run or item.remove:
+                self._here_only(item, outcome)
+                continue
+            batch.append(item)
+            size += item.entry.size
+            if len(batch) >= _BATCH_FILES or size >= _BATCH_BYTES:
+                self._fetch(batch, receiver, staging, outcome)
+                batch, size = [], 0
+        if batch:
+            self._fetch(batch, receiver, staging, outcome)
+
+    def _here_only(self, item: Wanted, outcome: Outcome) -> None:
+        shown = text_of_path(item.entry.path) + ("/" if item.entry.kind == FOLDER else "")
+        if self._options.dry_run:
+            self._show.item("would remove" if item.remove else "would fetch", shown)
+            return
+        try:
+            with Beneath(self._local) as beneath:
+                outcome.removed += remove_path(beneath, item.entry.path)
+            self._show.item("removed", shown)
+        except OSError as error:
+            outcome.problem(shown, f"cannot be removed here: {error.strerror or error}")
+
+    def _fetch(self, batch: list[Wanted], receiver: Receiver, staging: int, outcome: Outcome) -> None:
+        query: Query = {"path": self._remote, "version": self._version}
+        answer = self._link.open("POST", self._ref, "pull", query=query, body=self._asked(batch, staging))
+        receiver.next_stream()
+        with answer:
+            while True:
+                with interruptions("the site"):
+                    block = answer.read1(1 << 20)
+                if not block:
+                    break
+                outcome.moved += len(block)
+                receiver.feed(block)
+                self._show.passed(0, len(block))
+        if not receiver.ended:
+            raise Interrupted("the connection broke before the end", "trying again goes on from there")
+        for item in batch:
+            self._show.item("fetched", text_of_path(item.entry.path))
+
+    def _asked(self, batch: list[Wanted], staging: int) -> bytes:
+        encoder = Encoder()
+        parts = []
+        for item in batch:
+            entry = item.entry
+            offset = 0
+            if entry.kind == FILE and entry.size > SMALL_SIZE and entry.path not in self._from_the_start:
+                offset = _kept(staging, entry)
+                self._show.passed(0, offset)
+            if self._names is not None:
+                entry = entry._replace(path=self._names[0])
+            if item.only_mode:
+                parts.append(encoder.entry(ENTRY, entry))
+            else:
+                parts.append(encoder.begin(entry, offset))
+        parts.append(encoder.note(END, {}))
+        return b"".join(parts)
+
+    # --- afterwards ---------------------------------------------------------------------------------------------------
+
+    def _settle(self, receiver: Receiver, outcome: Outcome) -> bool:
+        """Take the sums in; returns whether something is fetched again: it came wrong, or changed meanwhile."""
+        again = False
+        sums = receiver.sums
+        for problem in sums.problems:
+            path = problem["path"]
+            if problem["code"] in ("digest", "partial") and self._another_try(path):
+                self._from_the_start.add(path.encode("utf-8", "surrogateescape"))
+                again = True
+            else:
+                outcome.problem(path, problem["problem"], problem["code"])
+        outcome.problem_count += sums.problem_count - len(sums.problems)
+        outcome.changed = []
+        for path in sums.changed:
+            if self._another_try(path):
+                again = True
+            else:
+                outcome.changed.append(path)
+        return again
+
+    def _another_try(self, path: str) -> bool:
+        self._tries[path] = self._tries.get(path, 0) + 1
+        return self._tries[path] <= _AGAIN
+
+    def _clean_up(self) -> None:
+        with contextlib.suppress(OSError, NotFound), Beneath(self._local) as beneath:
+            remove_content(beneath, STAGING.encode())
+            os.rmdir(STAGING, dir_fd=beneath.root)
+
+
+def _staging(local: Beneath) -> int:
+    """The folder of half-fetched files, beside what is pulled. Raises OSError."""
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(STAGING, 0o700, dir_fd=local.root)
+    return os.open(STAGING, FOLDER_FLAGS, dir_fd=local.root)
+
+
+def _kept(staging: int, entry: Entry) -> int:
+    """How far a try before this one has come with the file, in bytes."""
+    try:
+        name = f"{PARTIAL}{file_key(b'', entry)}"
+        size = os.stat(name, dir_fd=staging, follow_symlinks=False).st_size
+    except OSError:
+        return 0
+    return min(size, entry.size) // CHUNK_SIZE * CHUNK_SIZE
+
+
+def _same_content(local: Beneath, mine: Entry, listing: Listing) -> bool:
+    try:
+        file = open_file(local, mine.path)
+    except (OSError, NotFound):
+        return False
+    try:
+        return digest_of(file, mine.size) == listing.digest
+    finally:
+        os.close(file)
+
+
+def pull(
+    link: DataLink,
+    ref: str,
+    remote: bytes,
+    local: Path,
+    *,
+    version: str = "",
+    name: bytes | None = None,
+    all_links: bool = False,
+    options: Options | None = None,
+    progress: Progress | None = None,
+    pauses: tuple[float, ...] = PAUSES,
+) -> Outcome:
+    """Make the folder `local` as `remote`, a folder of the data or of a `version`, is.
+
+    With a `name`, `remote` is a file, and it becomes the file `name` in `local`. Links that point out of what is pulled are
+    left out, unless `all_links`.
+
+    Raises:
+        InvalidRequest: the folder cannot be written here.
+        ToolkitError: the site refused it; what arrived until then stays.
+        Interrupted: no connection, however often it was tried.
+    """
+    options, progress = options or Options(), progress or Progress()
+    names = None
+    if name is not None:
+        remote, last = split_path(remote)
+        names = (last, name)
+    path = os.fsencode(local)
+    try:
+        if not options.dry_run:
+            os.makedirs(path, exist_ok=True)
+        one = _Pull(link, ref, remote, version, path, names, all_links, options, progress)
+        return until_through(one.attempt, Outcome(), progress, pauses)
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        hint = "free some, and run the same again: it goes on" if full else "choose another folder"
+        raise InvalidRequest(f"cannot write in {str(local)!r}: {error.strerror or error}", hint) from error

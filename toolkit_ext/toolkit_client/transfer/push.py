@@ -1,0 +1,228 @@
+"""Push: the data becomes as a local folder is, by sending what differs."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from toolkit_client.errors import InvalidRequest, NotFound
+from toolkit_client.transfer.beneath import Beneath
+from toolkit_client.transfer.compare import Comparison, Options, leave_out
+from toolkit_client.transfer.link import DataLink, Query, interruptions, records_of
+from toolkit_client.transfer.outcome import PAUSES, Outcome, until_through
+from toolkit_client.transfer.paths import split_path, text_of_path
+from toolkit_client.transfer.progress import Progress
+from toolkit_client.transfer.records import CHUNK_SIZE, ENTRY, NOTE, SMALL_SIZE, file_key
+from toolkit_client.transfer.sender import Sender, Wanted, digest_of, open_file
+from toolkit_client.transfer.walk import FILE, FOLDER, OTHER, Entry, entry_at, walk
+
+__all__ = ["Listing", "push"]
+
+#: A file that arrived with a wrong hash, or changed meanwhile, is sent again so many times.
+_AGAIN = 2
+
+
+class Listing:
+    """What the other end has, as it comes. `partials` are known once the first entry is."""
+
+    def __init__(self, link: DataLink, ref: str, **query: str | bytes | bool | None) -> None:
+        self._records = records_of(link.open("GET", ref, "listing", query=query))
+        self.partials: dict[str, int] = {}
+        self.digests = query.get("digests") is True
+        self.digest = b""
+
+    def entries(self) -> Iterator[Entry]:
+        for record in self._records:
+            if record.type == NOTE:
+                facts = json.loads(record.extra)
+                self.partials = dict(facts.get("partials", {}))
+            elif record.type == ENTRY:
+                self.digest = record.extra
+                yield record.entry
+
+
+class _Push:
+    """One command; several tries."""
+
+    def __init__(
+        self, link: DataLink, ref: str, local: bytes, into: bytes, name: bytes | None, options: Options, show: Progress
+    ) -> None:
+        self._link, self._ref, self._options, self._show = link, ref, options, show
+        self._local, self._into, self._name = local, into, name
+        self._leave_out = leave_out(options.exclude)
+        self._tries: dict[str, int] = {}
+        #: Half-sent files that turned out wrong are not gone on with.
+        self._from_the_start: set[str] = set()
+
+    def attempt(self, outcome: Outcome) -> bool:
+        """Send what differs now. Returns false if something has to be sent again. Raises Interrupted."""
+        with Beneath(self._local) as beneath:
+            sender = Sender(beneath)
+            # Asked before the push begins: what is refused is refused here.
+            listing = Listing(
+                self._link,
+                self._ref,
+                path=self._into,
+                name=self._name,
+                partials=True,
+                digests=self._options.checksum,
+                missing=True,
+            )
+            items = self._wanted(beneath, listing, outcome)
+            if self._options.dry_run:
+                for item in items:
+                    self._show.item("would remove" if item.remove else "would send", self._shown(item))
+                return True
+            query: Query = {"path": self._into, "replace": self._options.delete}
+            blocks = self._counted(sender.blocks(items), outcome)
+            answer = self._link.open("POST", self._ref, "push", query=query, body=blocks)
+            with answer, interruptions("the site"):
+                sums = json.loads(answer.read())
+        return self._settle(sums, outcome)
+
+    def _wanted(self, beneath: Beneath, listing: Listing, outcome: Outcome) -> Iterator[Wanted]:
+        comparison = Comparison(self._options, lambda mine, _: self._same_content(beneath, mine, listing))
+        theirs = (entry for entry in listing.entries() if not (self._leave_out and self._leave_out(entry.path)))
+        unchanged = 0
+        for item in comparison.wanted(self._source(beneath, outcome), theirs):
+            if comparison.unchanged != unchanged:
+                self._show.passed(comparison.unchanged - unchanged, 0)
+                unchanged = comparison.unchanged
+            yield self._continued(item, listing)
+            self._show.item("removed" if item.remove else "sent", self._shown(item))
+        self._show.passed(comparison.unchanged - unchanged, 0)
+        outcome.unchanged = comparison.unchanged
+
+    def _source(self, beneath: Beneath, outcome: Outcome) -> Iterator[Entry]:
+        if self._name is not None:
+            yield entry_at(beneath, os.path.basename(self._file))._replace(path=self._name)
+            return
+
+        def problem(path: bytes, why: str) -> None:
+            outcome.problem(text_of_path(path), why)
+
+        for entry in walk(beneath, problem=problem, leave_out=self._leave_out):
+            if entry.kind == OTHER:
+                outcome.problem(text_of_path(entry.path), "neither a file nor a folder nor a link: left out")
+            else:
+                yield entry
+
+    _file = b""
+
+    def _continued(self, item: Wanted, listing: Listing) -> Wanted:
+        """From where a try before this one was cut; and under its local name, if that is another one."""
+        entry = item.entry
+        if entry.kind == FILE and not item.remove and entry.size > SMALL_SIZE:
+            key = file_key(self._into, entry)
+            there = listing.partials.get(key, 0) // CHUNK_SIZE * CHUNK_SIZE
+            if 0 < there <= entry.size and text_of_path(entry.path) not in self._from_the_start:
+                item = item._replace(offset=there)
+                self._show.passed(0, there)
+        if self._name is not None and not item.remove:
+            item = item._replace(entry=entry._replace(path=os.path.basename(self._file)), as_path=self._name)
+        return item
+
+    def _same_content(self, beneath: Beneath, mine: Entry, listing: Listing) -> bool:
+        path = os.path.basename(self._file) if self._name is not None else mine.path
+        try:
+            file = open_file(beneath, path)
+        except (OSError, NotFound):
+            return False
+        try:
+            return digest_of(file, mine.size) == listing.digest
+        finally:
+            os.close(file)
+
+    def _counted(self, blocks: Iterator[bytes], outcome: Outcome) -> Iterator[bytes]:
+        for block in blocks:
+            yield block
+            outcome.moved += len(block)
+            self._show.passed(0, len(block))
+
+    def _settle(self, sums: dict[str, Any], outcome: Outcome) -> bool:
+        """Take the answer in. What arrived wrong, or changed meanwhile, is sent again; returns whether nothing has to be."""
+        outcome.take(sums)
+        again = False
+        for problem in sums.get("problems", []):
+            path = str(problem.get("path", ""))
+            if problem.get("code") in ("digest", "partial") and self._another_try(path):
+                self._from_the_start.add(path)
+                again = True
+            else:
+                outcome.problem(path, str(problem.get("problem", "")), str(problem.get("code", "")))
+        told = len(sums.get("problems", []))
+        outcome.problem_count += max(0, int(sums.get("problemCount", told)) - told)
+        outcome.changed = []
+        for path in sums.get("changed", []):
+            if self._another_try(path):
+                again = True
+            else:
+                outcome.changed.append(path)
+        return not again
+
+    def _another_try(self, path: str) -> bool:
+        self._tries[path] = self._tries.get(path, 0) + 1
+        return self._tries[path] <= _AGAIN
+
+    def _shown(self, item: Wanted) -> str:
+        path = item.as_path or item.entry.path
+        return text_of_path(path) + ("/" if item.entry.kind == FOLDER else "")
+
+
+def push(
+    link: DataLink,
+    ref: str,
+    local: Path,
+    into: bytes = b"",
+    options: Options | None = None,
+    progress: Progress | None = None,
+    pauses: tuple[float, ...] = PAUSES,
+) -> Outcome:
+    """Make `into`, a folder of the data, as the folder `local`; or, if that is a file, make it the file `into`.
+
+    Raises:
+        InvalidRequest: there is no such file or folder, or it cannot be read.
+        ToolkitError: the site refused it; what arrived until then stays.
+        Interrupted: no connection, however often it was tried.
+    """
+    options, progress = options or Options(), progress or Progress()
+    path = os.fsencode(local)
+    name: bytes | None = None
+    if not os.path.isdir(path):
+        if not os.path.isfile(path):
+            raise InvalidRequest(f"there is no file or folder {str(local)!r} here", "check the path")
+        into, name = split_path(into) if into else (b"", os.path.basename(os.path.abspath(path)))
+    root = path if name is None else os.path.dirname(os.path.abspath(path))
+    one = _Push(link, ref, root, into, name, options, progress)
+    one._file = path
+    try:
+        _count(progress, root if name is None else None, os.stat(path).st_size, options)
+        return until_through(one.attempt, Outcome(), progress, pauses)
+    except OSError as error:
+        raise InvalidRequest(f"cannot read {str(local)!r}: {error.strerror or error}", "") from error
+
+
+def _count(progress: Progress, root: bytes | None, size: int, options: Options) -> None:
+    """How much there is, looked up beside the transfer: for the time that it still takes."""
+    if not progress.wants_total:
+        return
+    if root is None:
+        progress.total(1, size)
+        return
+
+    def count() -> None:
+        files = total = 0
+        try:
+            with Beneath(root) as beneath:
+                for entry in walk(beneath, leave_out=leave_out(options.exclude)):
+                    files += entry.kind == FILE
+                    total += entry.size
+        except (OSError, NotFound):
+            return  # the push itself says what is wrong
+        progress.total(files, total)
+
+    threading.Thread(target=count, daemon=True).start()

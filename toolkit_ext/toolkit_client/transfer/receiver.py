@@ -1,0 +1,505 @@
+"""From records to files: the end of a transfer that gets them.
+
+A file is written beside the tree, in a staging folder, checked against its digest, and renamed to its place: whoever looks
+there finds the old file or the new one, whole. What was renamed stays, whatever happens to the rest. Names, links and folders in
+the tree may be changed by others meanwhile; nothing is followed (`beneath`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from toolkit_client.errors import InsufficientStorage, InvalidRequest, NotFound
+from toolkit_client.transfer.beneath import Beneath
+from toolkit_client.transfer.paths import split_path, text_of_path
+from toolkit_client.transfer.records import (
+    BEGIN,
+    CHUNK,
+    CHUNK_SIZE,
+    END,
+    ENTRY,
+    FINISH,
+    HOLE,
+    NOTE,
+    REMOVE,
+    SMALL,
+    Decoder,
+    Digest,
+    Record,
+    file_key,
+)
+from toolkit_client.transfer.remove import open_up, remove_path
+from toolkit_client.transfer.sender import open_file
+from toolkit_client.transfer.walk import FILE, FOLDER, LINK, Entry
+
+__all__ = ["PARTIAL", "Receiver", "Sums", "points_outside"]
+
+#: How the names of half-sent files begin in a staging folder; others there are of the moment.
+PARTIAL = "p-"
+#: Of more problems than this only the number is kept.
+_TOLD_PROBLEMS = 200
+_CREATE = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+_ZEROS = bytes(4096)
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+@dataclass
+class Sums:
+    """What came in. `disk` and `inodes` are what it added, as far as that is known while it is written."""
+
+    files: int = 0
+    size: int = 0
+    removed: int = 0
+    inodes: int = 0
+    disk: int = 0
+    problem_count: int = 0
+    problems: list[dict[str, str]] = field(default_factory=list)
+    #: Files that changed while they were read at the other end.
+    changed: list[str] = field(default_factory=list)
+
+    def problem(self, path: bytes, why: str, code: str = "") -> None:
+        self.problem_count += 1
+        if len(self.problems) < _TOLD_PROBLEMS:
+            self.problems.append({"path": text_of_path(path), "problem": why, "code": code})
+
+
+class _Refused(Exception):
+    """This entry cannot be put there: why, in words."""
+
+    def __init__(self, why: str, code: str = "") -> None:
+        super().__init__(why)
+        self.code = code
+
+
+@dataclass
+class _Open:
+    """A file of which more comes."""
+
+    entry: Entry
+    file: int
+    digest: Digest
+    at: int
+    sparse: bool
+    #: Its name in the staging folder.
+    name: bytes
+    #: It goes on from here: None while all is well, else why the rest is thrown away.
+    bad: str = ""
+
+
+class Receiver:
+    """Puts the records of one stream below `beneath`. Blocks; feed it in a thread. Call `close` at the end of any kind.
+
+    `base` is where `beneath` lies within the data. `staging` is a folder on the same file system where nobody else writes. With
+    `replace`, a folder that stands where a file or link is to be goes with all that is in it. `skip_links` refuses links that
+    point out of the tree. `rename` gives one path another name here. `before_write` is called with the bytes to come, and may
+    raise to end it all.
+    """
+
+    def __init__(
+        self,
+        beneath: Beneath,
+        staging: int,
+        *,
+        base: bytes = b"",
+        replace: bool = False,
+        skip_links: bool = False,
+        rename: tuple[bytes, bytes] | None = None,
+        before_write: Callable[[int], None] = lambda size: None,
+        done: Callable[[bytes, int], None] = lambda path, size: None,
+    ) -> None:
+        self._beneath = beneath
+        self._staging = staging
+        self._base = base
+        self._replace = replace
+        self._skip_links = skip_links
+        self._rename = rename
+        self._before_write = before_write
+        self._done = done
+        self._decoder = Decoder()
+        self._prefix = b"t-" + os.urandom(6).hex().encode() + b"-"
+        self._number = 0
+        self._umask = _umask()
+        self._open: _Open | None = None
+        #: Folders whose own entry is put right when the stream has left them: making names in them changes their time.
+        self._folders: list[Entry] = []
+        self.sums = Sums()
+
+    @property
+    def ended(self) -> bool:
+        """Whether the stream came to its END."""
+        return self._decoder.ended
+
+    def next_stream(self) -> None:
+        """Another stream of the same transfer follows."""
+        self._decoder = Decoder()
+
+    def feed(self, data: bytes | bytearray) -> None:
+        """Raises:
+        InvalidRequest: that is no such stream.
+        InsufficientStorage: the disk is full; what was renamed until then stays.
+        """
+        for record in self._decoder.feed(data):
+            if self._rename is not None and record.entry.path == self._rename[0]:
+                record = record._replace(entry=record.entry._replace(path=self._rename[1]))
+            try:
+                self._take(record)
+            except (_Refused, NotFound) as refused:
+                self.sums.problem(record.entry.path, str(refused), getattr(refused, "code", ""))
+                self._skip(record, str(refused))
+            except OSError as error:
+                if error.errno in _FULL:
+                    raise _full(error) from error
+                self.sums.problem(record.entry.path, error.strerror or str(error))
+                self._skip(record, error.strerror or str(error))
+
+    def close(self) -> None:
+        """End of the stream, whole or not: what was half sent stays in the staging folder, to be gone on with."""
+        if self._open is not None:
+            self._close_file(self._open, keep=not self._open.bad)
+            self._open = None
+        self._leave_folders(None)
+
+    # --- records ----------------------------------------------------------------------------------------------------
+
+    def _take(self, record: Record) -> None:
+        type_ = record.type
+        if type_ == SMALL:
+            self._between(record.entry)
+            self._small(record)
+        elif type_ == CHUNK:
+            self._chunk(record.content)
+        elif type_ == ENTRY:
+            self._between(record.entry)
+            {FOLDER: self._folder, FILE: self._permissions}.get(record.entry.kind, self._link)(record.entry)
+        elif type_ == BEGIN:
+            self._between(record.entry)
+            self._begin(record.entry, record.number)
+        elif type_ == HOLE:
+            self._hole(record.number)
+        elif type_ == FINISH:
+            self._finish(record)
+        elif type_ == REMOVE:
+            self._between(record.entry)
+            self.sums.removed += remove_path(self._beneath, record.entry.path)
+        elif type_ == NOTE:
+            self._note(record)
+        elif type_ == END:
+            self._between(None)
+
+    def _between(self, entry: Entry | None) -> None:
+        if self._open is not None:
+            raise InvalidRequest("the stream is not well-formed: a file has no end", "")
+        if entry is not None:
+            if not entry.path:
+                raise InvalidRequest("the stream is not well-formed: an entry has no name", "")
+            if self._folders:
+                self._leave_folders(entry.path)
+
+    def _skip(self, record: Record, why: str) -> None:
+        """After a refusal: the rest of this file is read and thrown away."""
+        if record.type == BEGIN and self._open is None:
+            self._open = _Open(record.entry, -1, Digest(record.entry.size), 0, False, b"", why)
+        elif self._open is not None and record.type in (CHUNK, HOLE):
+            self._open.bad = why
+
+    def _note(self, record: Record) -> None:
+        try:
+            facts = dict(json.loads(record.extra))
+        except (ValueError, TypeError):
+            raise InvalidRequest("the stream is not well-formed: a note is no JSON", "") from None
+        self.sums.problem(str(facts.get("path", "")).encode("utf-8", "surrogateescape"), str(facts.get("problem", "")))
+
+    # --- files ------------------------------------------------------------------------------------------------------
+
+    def _small(self, record: Record) -> None:
+        entry, content = record.entry, record.content
+        if entry.kind != FILE or entry.size != len(content):
+            raise InvalidRequest("the stream is not well-formed: a file's length is another one", "")
+        if hashlib.sha256(content).digest() != record.extra:
+            raise _Refused("it arrived with another hash than it was sent with", "digest")
+        self._before_write(entry.size)
+        mode = entry.mode
+        name = self._fresh_name()
+        file = os.open(name, _CREATE, mode & ~self._umask, dir_fd=self._staging)
+        try:
+            _write_all(file, content)
+            os.utime(file, ns=(entry.mtime_ns, entry.mtime_ns))
+            if mode & self._umask:
+                os.fchmod(file, mode)
+        except BaseException:
+            self._drop(name)
+            raise
+        finally:
+            os.close(file)
+        self._place(name, entry)
+        self.sums.disk += (entry.size + 4095) // 4096 * 4096
+
+    def _permissions(self, entry: Entry) -> None:
+        """Of a file that is there already, only the mode is another one."""
+        file = open_file(self._beneath, entry.path)
+        try:
+            os.fchmod(file, entry.mode)
+        finally:
+            os.close(file)
+
+    def _begin(self, entry: Entry, offset: int) -> None:
+        if entry.kind != FILE or offset % CHUNK_SIZE or offset > entry.size:
+            raise InvalidRequest("the stream is not well-formed: a file begins in its middle", "")
+        self._before_write(entry.size - offset)
+        # Where it cannot go in the end, it is refused at its beginning.
+        self._way_to(entry)
+        name, file = self._partial(entry, offset)
+        opened = _Open(entry, file, Digest(entry.size), offset, False, name)
+        try:
+            if offset:
+                _digest_prefix(file, offset, opened.digest)
+            os.ftruncate(file, offset)
+        except BaseException:
+            os.close(file)
+            raise
+        self._open = opened
+
+    def _partial(self, entry: Entry, offset: int) -> tuple[bytes, int]:
+        """The half-sent file to go on with, or a fresh one; locked, for somebody else may send the same."""
+        name = f"{PARTIAL}{file_key(self._base, entry)}".encode()
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        file = os.open(name, flags, 0o600, dir_fd=self._staging)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(file)
+            if offset:
+                raise _Refused("somebody else sends the same file just now", "partial") from None
+            name = self._fresh_name()
+            file = os.open(name, _CREATE | os.O_RDWR, 0o600, dir_fd=self._staging)
+        if os.fstat(file).st_size < offset:
+            os.close(file)
+            raise _Refused("what was sent before is not there any more", "partial")
+        return name, file
+
+    def _current(self) -> _Open:
+        if self._open is None:
+            raise InvalidRequest("the stream is not well-formed: content without a file", "")
+        return self._open
+
+    def _chunk(self, content: memoryview) -> None:
+        opened = self._current()
+        length = len(content)
+        expected = min(CHUNK_SIZE, opened.entry.size - opened.at)
+        if length != expected or not length:
+            raise InvalidRequest("the stream is not well-formed: a chunk has another length than it should", "")
+        if not opened.bad:
+            opened.digest.chunk(content)
+            if opened.sparse or bytes(content[:4096]) == _ZEROS[:length]:
+                opened.sparse = True
+                _write_without_zeros(opened.file, content, opened.at)
+            else:
+                _write_all_at(opened.file, content, opened.at)
+        opened.at += length
+
+    def _hole(self, chunks: int) -> None:
+        opened = self._current()
+        if opened.at + chunks * CHUNK_SIZE > opened.entry.size:
+            raise InvalidRequest("the stream is not well-formed: a hole goes past the file's end", "")
+        opened.sparse = True
+        opened.digest.zeros(chunks)
+        opened.at += chunks * CHUNK_SIZE
+
+    def _finish(self, record: Record) -> None:
+        opened = self._current()
+        self._open = None
+        whole = opened.at == opened.entry.size
+        right = whole and not opened.bad and opened.digest.digest() == record.extra
+        if not right:
+            self._close_file(opened, keep=False)
+            if not opened.bad:
+                self.sums.problem(opened.entry.path, "it arrived with another hash than it was sent with", "digest")
+            return
+        try:
+            os.ftruncate(opened.file, opened.entry.size)
+            os.fchmod(opened.file, opened.entry.mode)
+            os.utime(opened.file, ns=(opened.entry.mtime_ns, opened.entry.mtime_ns))
+            self.sums.disk += os.fstat(opened.file).st_blocks * 512
+            self._place(opened.name, opened.entry)
+        except (_Refused, NotFound, OSError) as error:
+            self._drop(opened.name)
+            why = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
+            self.sums.problem(opened.entry.path, why)
+        finally:
+            os.close(opened.file)
+        if record.mark:
+            self.sums.changed.append(text_of_path(opened.entry.path))
+
+    def _close_file(self, opened: _Open, *, keep: bool) -> None:
+        if opened.file >= 0:
+            if keep and opened.name.startswith(PARTIAL.encode()):
+                # Whole chunks only, so that its length says how far it is.
+                with contextlib.suppress(OSError):
+                    os.ftruncate(opened.file, opened.at // CHUNK_SIZE * CHUNK_SIZE)
+            else:
+                self._drop(opened.name)
+            os.close(opened.file)
+
+    # --- places -----------------------------------------------------------------------------------------------------
+
+    def _way_to(self, entry: Entry) -> tuple[int, bytes]:
+        folder, name = split_path(entry.path)
+        return self._beneath.folder(folder, make=True), name
+
+    def _place(self, name: bytes, entry: Entry) -> None:
+        """Rename what is in the staging folder to where it belongs."""
+        try:
+            parent, last = self._way_to(entry)
+            try:
+                os.rename(name, last, src_dir_fd=self._staging, dst_dir_fd=parent)
+            except FileNotFoundError:
+                self._beneath.forget()  # the folder that was kept open was removed
+                parent, last = self._way_to(entry)
+                os.rename(name, last, src_dir_fd=self._staging, dst_dir_fd=parent)
+            except (IsADirectoryError, OSError) as error:
+                if error.errno not in (errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY):
+                    raise
+                self._make_way(entry)
+                parent, last = self._way_to(entry)
+                os.rename(name, last, src_dir_fd=self._staging, dst_dir_fd=parent)
+        except BaseException:
+            self._drop(name)
+            raise
+        self.sums.files += 1
+        self.sums.size += entry.size
+        self.sums.inodes += 1
+        self._done(entry.path, entry.size)
+
+    def _make_way(self, entry: Entry) -> None:
+        if not self._replace:
+            raise _Refused("a folder of that name is there; with --delete it would be replaced")
+        remove_path(self._beneath, entry.path)
+        self._beneath.forget()
+
+    def _link(self, entry: Entry) -> None:
+        if entry.kind != LINK or not entry.target or b"\0" in entry.target:
+            raise _Refused("it is neither a file nor a folder nor a link")
+        if self._skip_links and points_outside(entry):
+            raise _Refused(f"a link that points out of it, to {text_of_path(entry.target)[:200]}", "link")
+        name = self._fresh_name()
+        os.symlink(entry.target, name, dir_fd=self._staging)
+        if os.utime in os.supports_follow_symlinks:
+            times = (entry.mtime_ns, entry.mtime_ns)
+            os.utime(name, ns=times, dir_fd=self._staging, follow_symlinks=False)
+        self._place(name, entry)
+
+    def _folder(self, entry: Entry) -> None:
+        parent, name = self._way_to(entry)
+        try:
+            os.mkdir(name, (entry.mode | 0o700) & 0o777, dir_fd=parent)
+            self.sums.inodes += 1
+            self.sums.disk += 4096
+        except FileExistsError:
+            found = os.stat(name, dir_fd=parent, follow_symlinks=False)
+            if not stat.S_ISDIR(found.st_mode):
+                os.unlink(name, dir_fd=parent)
+                self._beneath.forget()
+                os.mkdir(name, (entry.mode | 0o700) & 0o777, dir_fd=self._way_to(entry)[0])
+            elif found.st_mode & 0o700 != 0o700:
+                open_up(parent, name)
+        self._folders.append(entry)
+
+    def _leave_folders(self, path: bytes | None) -> None:
+        """Put the modes and times right of the folders that `path` is not in."""
+        while self._folders:
+            entry = self._folders[-1]
+            if path is not None and path.startswith(entry.path + b"/"):
+                return
+            self._folders.pop()
+            try:
+                folder = self._beneath.folder(entry.path)
+                os.utime(folder, ns=(entry.mtime_ns, entry.mtime_ns))
+                if os.fstat(folder).st_mode & 0o777 != entry.mode:
+                    os.fchmod(folder, entry.mode)
+            except (NotFound, OSError) as error:
+                if isinstance(error, PermissionError):
+                    self.sums.problem(entry.path, "its mode and time belong to somebody else")
+
+    # --- the staging folder -----------------------------------------------------------------------------------------
+
+    def _fresh_name(self) -> bytes:
+        self._number += 1
+        return self._prefix + b"%d" % self._number
+
+    def _drop(self, name: bytes) -> None:
+        if name:
+            with contextlib.suppress(OSError):
+                os.unlink(name, dir_fd=self._staging)
+
+
+def points_outside(entry: Entry) -> bool:
+    """Whether a link leads out of the tree that it is in, as far as its text tells."""
+    if entry.target.startswith(b"/"):
+        return True
+    depth = entry.path.count(b"/")
+    for part in entry.target.split(b"/"):
+        if part == b"..":
+            depth -= 1
+        elif part not in (b"", b"."):
+            depth += 1
+        if depth < 0:
+            return True
+    return False
+
+
+def _full(error: OSError) -> InsufficientStorage:
+    if error.errno == errno.EDQUOT:
+        return InsufficientStorage("the account's quota of disk space is used up", "remove content, or ask for more")
+    return InsufficientStorage("the disk is full", "what has arrived is kept; go on when there is room again")
+
+
+def _write_all(file: int, content: memoryview) -> None:
+    while content:
+        content = content[os.write(file, content) :]
+
+
+def _write_all_at(file: int, content: memoryview, at: int) -> None:
+    while content:
+        written = os.pwrite(file, content, at)
+        content, at = content[written:], at + written
+
+
+def _write_without_zeros(file: int, content: memoryview, at: int) -> None:
+    """Leave holes where whole blocks are zeros: who sends a sparse file sends some of its holes as zeros."""
+    begin = position = 0
+    for position in range(0, len(content), 4096):
+        block = content[position : position + 4096]
+        if bytes(block) == _ZEROS[: len(block)]:
+            if position > begin:
+                _write_all_at(file, content[begin:position], at + begin)
+            begin = position + 4096
+    if len(content) > begin:
+        _write_all_at(file, content[begin:], at + begin)
+
+
+def _digest_prefix(file: int, offset: int, digest: Digest) -> None:
+    for at in range(0, offset, CHUNK_SIZE):
+        data = os.pread(file, CHUNK_SIZE, at)
+        if len(data) != CHUNK_SIZE:
+            raise _Refused("what was sent before is not there any more", "partial")
+        digest.chunk(data)
+
+
+def _umask() -> int:
+    """The process's umask, read without changing it: other threads make files meanwhile."""
+    try:
+        with open("/proc/self/status", "rb") as status:
+            for line in status:
+                if line.startswith(b"Umask:"):
+                    return int(line.split()[1], 8)
+    except OSError:
+        pass
+    return 0o777  # unknown: modes are set for each file
