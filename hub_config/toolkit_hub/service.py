@@ -49,9 +49,11 @@ from toolkit_hub.domain.site import Site
 from toolkit_hub.garbage import Collector, Ground
 from toolkit_hub.job_network import job_network
 from toolkit_hub.keeping.commits import Commits
+from toolkit_hub.keeping.project_limits import ProjectLimits
 from toolkit_hub.keeping.usage_keeper import UsageKeeper
 from toolkit_hub.pages.access import AccessPage
 from toolkit_hub.pages.api_page import ApiPage
+from toolkit_hub.pages.data import data_specs
 from toolkit_hub.pages.handlers import page_specs
 from toolkit_hub.queue.disk_guard import DiskGuard
 from toolkit_hub.queue.hub_api import HubApi
@@ -109,6 +111,7 @@ class Service:
         volumes, limits = Volumes(settings.data_root), DataLimits.of(settings)
         self.commits = Commits(self.store, volumes, limits, floor=settings.disk_floor)
         self.usage = UsageKeeper(self.store, volumes, period=settings.data_usage_period)
+        self.project_limits = ProjectLimits(self.store, volumes, limits)
         self.context = Context(
             settings=settings,
             site=site,
@@ -141,6 +144,7 @@ class Service:
             *url_specs(ROUTES, self.context),
             (f"{SERVICE_PREFIX}api/?", ApiPage, {"context": self.context, "routes": ROUTES}),
             (f"{SERVICE_PREFIX}access/?", AccessPage, {"context": self.context}),
+            *data_specs(self.context),
             *page_specs(self.context),
         ]
         return Application(
@@ -166,6 +170,7 @@ class Service:
             asyncio.create_task(HubMirror(self.store, self.hub).run_forever()),
             asyncio.create_task(self.context.afterwards.run_forever()),
             asyncio.create_task(self.usage.run_forever()),
+            asyncio.create_task(self.project_limits.run_forever()),
         ]
         if self.settings.job_api_port:
             jobs_side = serve_jobs(self.job_application(), self.settings.jobs_bridge, self.settings.job_api_port)

@@ -165,7 +165,6 @@ class DataWorld:
     def fresh(self, name: str) -> Path:
         """An empty folder."""
         folder = self.folder / name
-        shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         return folder
 
@@ -216,10 +215,10 @@ def digest(path: Path) -> bytes:
 
 
 def clear(*folders: Path) -> None:
-    """Remove what is in them."""
+    """Remove the files that are in them."""
     for folder in folders:
         for child in folder.iterdir():
-            shutil.rmtree(child) if child.is_dir() and not child.is_symlink() else child.unlink()
+            child.unlink()
 
 
 # --- memory -------------------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ The gate runs in a thread with an event loop of its own, as it does in its proce
 from __future__ import annotations
 
 import hashlib
+import os
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -34,7 +35,7 @@ from toolkit_hub.store.tables import Job, Run, User, new_id
 
 #: Loopback addresses stand for those of containers: here nothing listens, and each house's programs have one of their own.
 NOBODYS_IP = "127.18.0.1"
-_addresses = (f"127.18.1.{number}" for number in range(1, 255))
+_addresses = (f"127.{os.getpid() % 200 + 20}.1.{number}" for number in range(1, 255))
 
 #: What a browser sends when a person opens an address.
 BROWSER = {

@@ -333,7 +333,10 @@ class DataHostAddress(WireModel):
 
 
 class NewData(WireModel):
-    """`name` is a full name (``acme.joe.images``) or a bare one in `account`, which is the caller's home account if absent."""
+    """`name` is a full name (``acme.joe.images``) or a bare one in `account`, which is the caller's home account if absent.
+
+    An account with a dot behind it (``acme.joe.``) makes data that is named by the first characters of its id.
+    """
 
     name: Annotated[str, StringConstraints(min_length=1, max_length=600, pattern=r"^[a-z0-9._-]+$")]
     account: Reference | None = None

@@ -45,7 +45,10 @@ def get_data(session: Session, actor: Actor, ref: str) -> WireData:
 def create_data(
     session: Session, actor: Actor, new: NewData, idempotency_key: str | None = None
 ) -> tuple[WireData, bool]:
-    """Add data to an account; returns it, and whether it is new. Raises `Conflict` when the name is taken."""
+    """Add data to an account; returns it, and whether it is new. Raises `Conflict` when the name is taken.
+
+    A full name that ends with a dot (``acme.joe.``) leaves the name to us: one from its id.
+    """
     above, name = split_name(new.name)
     if above and new.account is not None:
         raise InvalidRequest("the account is named twice", "give a bare name with the account, or a full name without")
@@ -55,10 +58,13 @@ def create_data(
     known = idempotency.replayed(session, actor, idempotency_key, request)
     if known is not None:
         return data_to_wire(session, session.get_one(Data, known)), False
+    id_ = new_id()
+    if above and not name:
+        name = f"data-{id_[:8]}"
     check_name("data", name)
     _check_free(session, account, name)
     data = Data(
-        id=new_id(),
+        id=id_,
         account_id=account.id,
         account=account,
         creator_id=actor.user_id,

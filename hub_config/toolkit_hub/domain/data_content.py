@@ -23,6 +23,7 @@ class Place:
 
     data_id: str
     urn: str
+    name: str
     full_name: str
     account_id: str
     version_id: str | None = None
@@ -44,7 +45,7 @@ def open_content(session: Session, actor: Actor, action: str, ref: str, label: s
     version = find_version(session, data, label) if label else None
     version_id = version.id if isinstance(version, DataVersion) else version
     full_name = f"{data.account.full_name}.{data.name}"
-    return Place(data.id, data.urn, full_name, data.account_id, version_id, label, newest)
+    return Place(data.id, data.urn, data.name, full_name, data.account_id, version_id, label, newest)
 
 
 def record_change(session: Session, actor: Actor, type_: str, place: Place, path: str, facts: dict[str, Any]) -> None:

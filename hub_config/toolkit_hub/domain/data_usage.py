@@ -26,12 +26,14 @@ from toolkit_hub.store.tables import Account, Job, Run
 from toolkit_hub.volumes.usage import Measured
 
 __all__ = [
+    "AccountLimits",
     "DataLimits",
     "Room",
     "add_usage",
     "added_since",
     "due_volumes",
     "get_quota",
+    "limited_accounts",
     "list_quotas",
     "room_of",
     "set_quota",
@@ -80,6 +82,16 @@ class Room:
     @property
     def files_left(self) -> int | None:
         return None if self.files_limit is None else max(self.files_limit - self.files_used, 0)
+
+
+@dataclass(frozen=True)
+class AccountLimits:
+    """What the data of an account may take; None: no limit."""
+
+    account_id: str
+    data_ids: tuple[str, ...]
+    bytes: int | None
+    files: int | None
 
 
 # --- use ------------------------------------------------------------------------------------------------------------------
@@ -196,6 +208,23 @@ def _rooms(session: Session, account_ids: Iterable[str], limits: DataLimits) -> 
             as_of=None if unmeasured else as_of,
         )
     return rooms
+
+
+def limited_accounts(session: Session, limits: DataLimits, also: Iterable[str]) -> list[AccountLimits]:
+    """The accounts with data that have a limit, or that are in `also`, with all of their data."""
+    own = {row.account_id: row for row in session.scalars(select(DataQuota))}
+    others, data_ids = set(also), dict[str, list[str]]()
+    for account_id, data_id in session.execute(
+        select(Data.account_id, Data.id).order_by(Data.account_id, Data.created)
+    ):
+        data_ids.setdefault(account_id, []).append(data_id)
+    found = []
+    for account_id, ids in data_ids.items():
+        quota = own.get(account_id)
+        size, files = (limits.bytes, limits.files) if quota is None else (quota.bytes, quota.files)
+        if account_id in others or size is not None or files is not None:
+            found.append(AccountLimits(account_id, tuple(ids), size, files))
+    return found
 
 
 def list_quotas(session: Session, actor: Actor, limits: DataLimits) -> list[Quota]:

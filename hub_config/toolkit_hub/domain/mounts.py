@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from toolkit_client.access_models import NewData
 from toolkit_client.errors import Conflict, InvalidRequest
 from toolkit_client.models import JobMount as WireMount
-from toolkit_client.mounts import EMPTY, HOME, LATEST, Mount, parse_mounts
+from toolkit_client.mounts import EMPTY, HOME, Mount, parse_mounts
 from toolkit_hub.domain import data, resolve
 from toolkit_hub.domain.access import Actor, actor_by_id, allowed, authorise, decision, no_such, role_full_name
+from toolkit_hub.domain.data_versions import find_version
 from toolkit_hub.policy.world import Subject
 from toolkit_hub.store.access_tables import Data, Role
 from toolkit_hub.store.data_tables import DataVersion, JobMount
@@ -98,22 +99,10 @@ def _by_rights_of(actor: Actor) -> dict[str, str]:
 
 def _version_id(session: Session, found: Data, mount: Mount) -> str | None:
     """The id of the version that is meant: `@latest` is the newest one of now, whatever is committed before the start."""
-    if mount.version in ("", EMPTY):
-        return mount.version or None
-    of_data = DataVersion.data_id == found.id
-    newest = session.scalar(select(func.max(DataVersion.number)).where(of_data))
-    name = f"{found.account.full_name}.{found.name}"
-    if newest is None:
-        raise InvalidRequest(
-            f"{name} has no version yet, so there is no {name}@{mount.version}",
-            f"`toolkit data commit {name}` makes the first; without a version the live content is mounted",
-        )
-    number = newest if mount.version == LATEST else int(mount.version)
-    version = session.scalar(select(DataVersion).where(of_data, DataVersion.number == number))
-    if version is None:
-        there = "only version 1" if newest == 1 else f"versions up to {newest}"
-        raise InvalidRequest(f"there is no {name}@{number}: it has {there}", f"`toolkit data log {name}` lists them")
-    return version.id
+    if not mount.version:
+        return None
+    version = find_version(session, found, mount.version)
+    return version if isinstance(version, str) else version.id
 
 
 # --- at each start ----------------------------------------------------------------------------------------------------
@@ -128,10 +117,7 @@ def launch_mounts(session: Session, volumes: Volumes, job: Job) -> list[MountSpe
     for row in _rows(session, job):
         name = f"{row.data.account.full_name}.{row.data.name}"
         _check_still(session, row, name)
-        if row.data.name == HOME_DATA:
-            volumes.adopt_home(row.data_id, row.data.account_id)
-        else:
-            volumes.ensure(row.data_id)
+        volumes.prepare(row.data_id, row.data.name, row.data.account_id)
         specs.append(
             MountSpec(
                 data=name,

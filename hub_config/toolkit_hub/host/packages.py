@@ -55,7 +55,9 @@ POSTGRESQL = Package(
     "the second database of the tests",
     lambda: any(Path("/usr/lib/postgresql").glob("*/bin/postgres")),
 )
-XFS = Package("xfsprogs", "a file system that the tests of data commit on", lambda: find_program("mkfs.xfs") is not None)
+XFS = Package(
+    "xfsprogs", "a file system that the tests of data commit on", lambda: find_program("mkfs.xfs") is not None
+)
 BTRFS = Package("btrfs-progs", "another one", lambda: find_program("mkfs.btrfs") is not None)
 RSYNC = Package("rsync", "what the bench of data is beside", lambda: find_program("rsync") is not None)
 OPENSSH = Package(

@@ -66,10 +66,11 @@ class Volumes:
         _make(self.staging(data_id), 0o700, CONTAINER_UID, CONTAINER_GID)
         _make(self.live(data_id), 0o755, CONTAINER_UID, CONTAINER_GID)
 
-    def adopt_home(self, data_id: str, account_id: str) -> None:
-        """Take over a home folder from before homes were data, if there is one. A job that has it mounted goes on with it."""
+    def prepare(self, data_id: str, name: str, account_id: str) -> None:
+        """`ensure`, for data of this name and account. A `home` takes over the home folder of its account from before homes
+        were data; a job that has that mounted goes on with it."""
         old = self.root / f"home-{account_id}"
-        if old.is_dir() and not old.is_symlink() and not self.live(data_id).exists():
+        if name == "home" and old.is_dir() and not old.is_symlink() and not self.live(data_id).exists():
             _make(self.folder(data_id), 0o700, 0, 0)
             old.rename(self.live(data_id))
         self.ensure(data_id)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 from dataclasses import dataclass
 
 from toolkit_client.errors import Conflict, InvalidRequest
 from toolkit_client.transfer.beneath import Beneath
+from toolkit_client.transfer.partial import PartialBusy, open_partial
 from toolkit_client.transfer.paths import split_path, text_of_path
 
 __all__ = ["PartUpload", "UploadedFile"]
@@ -35,14 +35,11 @@ class PartUpload:
     def __init__(self, staging: int, wanted: UploadedFile, offset: int) -> None:
         """Raises `Conflict` when the part does not follow what is there, or somebody sends the same file; OSError."""
         self._staging, self._wanted, self._offset = staging, wanted, offset
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        self._file = os.open(wanted.staging_name, flags, 0o600, dir_fd=staging)
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            have = os.fstat(self._file).st_size
-        except BlockingIOError:
-            os.close(self._file)
+            self._file = open_partial(staging, wanted.staging_name)
+        except PartialBusy:
             raise Conflict("a part of the same file is on its way just now", "wait for it") from None
+        have = os.fstat(self._file).st_size
         if offset > have or offset > wanted.size:
             os.close(self._file)
             raise Conflict(f"the part begins at byte {offset}, and {have} bytes are here", "go on from there")

@@ -99,7 +99,8 @@ class Snapshot:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
             raise InsufficientStorage(
-                f"the version does not fit on the disk of the data: {error.strerror}; nothing was committed",
+                f"the version does not fit on the disk of the data, or in what is left of the account's quota: {error.strerror}; "
+                "nothing was committed",
                 "remove what is no longer needed, or ask an administrator for room",
             ) from error
         return self._ledger.outcome

@@ -127,15 +127,15 @@ def test_bare_names_are_of_the_jobs_account(site: Site) -> None:
 
 def test_versions(site: Site) -> None:
     for version in ("latest", "1"):
-        refusal = site.refused(InvalidRequest, "alice", f"images@{version}:/d")
-        assert "has no version yet" in refusal.message
+        refusal = site.refused(NotFound, "alice", f"images@{version}:/d")
+        assert "nothing of it has been committed yet" in refusal.message
         assert f"toolkit data commit {IMAGES}" in refusal.hint
     first = site.commit(1)
     pinned = site.submit("alice", "images@latest:/d", "images@empty:/e", "images:/f")
     second = site.commit(2)
     assert [mount[1] for mount in modes(pinned)] == ["1", "empty", None]
     assert [mount[4] for mount in modes(pinned)] == ["ro", "ro", "rw"]
-    assert "it has versions up to 2" in site.refused(InvalidRequest, "alice", "images@3:/d").message
+    assert "it has the versions 1 to 2" in site.refused(NotFound, "alice", "images@3:/d").hint
     volumes = Volumes(site.people.places.data_root)
     spec = site.launch(pinned)
     assert [(mount.source, mount.read_only) for mount in spec.mounts] == [

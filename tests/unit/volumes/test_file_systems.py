@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from toolkit_client.errors import InsufficientStorage
 
 
 @contextmanager
-def mounted(folder: Path, kind: str, size: int) -> Iterator[Path]:
+def mounted(folder: Path, kind: str, size: int, *options: str, made_with: Sequence[str] = ()) -> Iterator[Path]:
     """A new file system of `size` bytes in a file. Skips where that is impossible."""
     maker = shutil.which(f"mkfs.{kind}", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
     if os.geteuid() != 0 or maker is None:
@@ -25,10 +25,12 @@ def mounted(folder: Path, kind: str, size: int) -> Iterator[Path]:
     place.mkdir()
     with image.open("wb") as file:
         file.truncate(size)
-    subprocess.run([maker, "-q", str(image)], check=True, capture_output=True)
-    done = subprocess.run(["mount", "-o", "loop", str(image), str(place)], capture_output=True, text=True, check=False)
+    subprocess.run([maker, "-q", *made_with, str(image)], check=True, capture_output=True)
+    command = ["mount", "-o", ",".join(["loop", *options]), str(image), str(place)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        pytest.skip(f"{kind} cannot be mounted on a loop device here: {done.stderr.strip()}")
+        wanted = " with ".join([kind, *options])
+        pytest.skip(f"{wanted} cannot be mounted on a loop device here: {done.stderr.strip()}")
     try:
         yield place
     finally:

@@ -30,7 +30,7 @@ COMMANDS = {
     "admin": ("toolkit_client.cli.admin:admin", "Check a site (doctor) and clean it up (gc)."),
     "audit": ("toolkit_client.cli.audit:audit", "Read what was done, and what was refused."),
     "completion": ("toolkit_client.cli.completion:completion", "Print a script for your shell's completion."),
-    "data": ("toolkit_client.cli.data:data", "Create, list and change data."),
+    "data": ("toolkit_client.cli.data:data", "Create, fill, list, read and share data (also: vfolder)."),
     "events": ("toolkit_client.cli.events:events", "Follow what happens."),
     "job": ("toolkit_client.cli.job:job", "Submit, list, read, change and kill jobs (also: session)."),
     "lock": ("toolkit_client.cli.lock:lock", "Stop a user, role, key or job at once."),
@@ -46,6 +46,7 @@ COMMANDS = {
     "team": ("toolkit_client.cli.team:team", "Create and change teams and their members."),
     "unlock": ("toolkit_client.cli.lock:unlock", "Take a lock away."),
     "user": ("toolkit_client.cli.user:user", "List, create and change users."),
+    "vfolder": ("toolkit_client.cli.vfolder:vfolder", "Other names of commands for data."),
 }
 
 
@@ -86,7 +87,8 @@ def run(arguments: list[str]) -> int:
             # A name that the terminal's encoding lacks must not end the command half-way.
             stream.reconfigure(errors="backslashreplace")
     try:
-        "".join(arguments).encode()
+        if not _names_files(arguments):
+            "".join(arguments).encode()
         result = toolkit.main(arguments, prog_name="toolkit", standalone_mode=False)
     except click.UsageError as problem:
         path = problem.ctx.command_path if problem.ctx else "toolkit"
@@ -101,6 +103,11 @@ def run(arguments: list[str]) -> int:
     except ToolkitError as problem:
         return _fail(problem.message, problem.hint, problem.exit_code)
     return result if isinstance(result, int) else 0
+
+
+def _names_files(arguments: list[str]) -> bool:
+    """Whether the command takes names of files, which may be any bytes."""
+    return next((word for word in arguments if word in COMMANDS), "") in ("data", "vfolder")
 
 
 def _long_dash(arguments: list[str]) -> str:

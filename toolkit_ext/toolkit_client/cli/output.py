@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from copy import copy
 from functools import wraps
 from typing import Any
 
@@ -37,6 +38,7 @@ TIMES = frozenset(
         "ended",
         "expires",
         "lastUsed",
+        "mtime",
         "queued",
         "started",
         "time",
@@ -81,6 +83,41 @@ class Output:
         for line in self.lines(list(items)):
             click.echo(line, err=err)
 
+    def stream(self, items: Iterable[Any]) -> None:
+        """Prints objects as they come, of which there may be millions; a table of them is never fitted to a terminal."""
+        write = sys.stdout.write
+        if self._field is not None or self._form == "json":
+            field = self._field
+            for item in items:
+                write((self._json(item) if field is None else self._bare(item, field)) + "\n")
+            return
+        rows = map(self.cells, items)
+        if self._form == "csv":
+            import csv
+
+            writer = csv.writer(sys.stdout, lineterminator="\n")
+            if self._header:
+                writer.writerow(self._columns)
+            writer.writerows(rows)
+            return
+        from toolkit_client.cli.long_table import long_table
+
+        for line in long_table(self._columns, rows, header=self._header):
+            write(line)
+
+    def with_columns(self, columns: Sequence[str]) -> Output:
+        """The same for other objects: with these columns, unless the user said which."""
+        changed = copy(self)
+        changed._columns = self._columns if self._chosen else list(columns)
+        return changed
+
+    @property
+    def asked_for(self) -> Sequence[str] | None:
+        """The fields that are printed; None: all that there are."""
+        if self._field is not None:
+            return [self._field]
+        return None if self._form == "json" and not self._chosen else self._columns
+
     def _show_fitted(self, items: list[Any]) -> None:
         from toolkit_client.cli.terminal import fitted, terminal_width
 
@@ -116,6 +153,9 @@ class Output:
         return json.dumps(shown, separators=(",", ":"))
 
     def _text(self, item: Any, column: str) -> str:
+        known = item.get(column) if isinstance(item, dict) else None
+        if known and type(known) is str and column not in TIMES:
+            return escape(known)  # the short way, which lists of thousands need
         value = value_at(item, column, strict=self._chosen or self._field is not None)
         if value is None or value == "":
             return "" if column in self._blank and self._field is None else MISSING

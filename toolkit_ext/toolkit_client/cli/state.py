@@ -9,7 +9,7 @@ import click
 
 from toolkit_client import calls
 from toolkit_client.errors import InvalidRequest, NotFound, NotSignedIn
-from toolkit_client.profiles import find_profile
+from toolkit_client.profiles import Profile, find_profile
 
 if TYPE_CHECKING:
     from toolkit_client.client import Client
@@ -34,16 +34,25 @@ class State:
             NotSignedIn: there is no token for the site.
         """
         if self._client is None:
-            found = find_profile(self.profile)
-            if not found.token:
-                raise NotSignedIn(
-                    f"you are not signed in at {found.url} (profile {found.name})",
-                    f"run `toolkit login --url {found.url} --token @FILE`, or set TOOLKIT_TOKEN",
-                )
+            found = self.signed_in()
             from toolkit_client.client import Client
 
             self._client = Client(found.url, found.token)
         return self._client
+
+    def signed_in(self) -> Profile:
+        """The site and the token for it.
+
+        Raises:
+            NotSignedIn: there is no token for the site.
+        """
+        found = find_profile(self.profile)
+        if not found.token:
+            raise NotSignedIn(
+                f"you are not signed in at {found.url} (profile {found.name})",
+                f"run `toolkit login --url {found.url} --token @FILE`, or set TOOLKIT_TOKEN",
+            )
+        return found
 
     def close(self) -> None:
         if self._client is not None:

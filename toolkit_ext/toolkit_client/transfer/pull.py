@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from toolkit_client.errors import InvalidRequest, NotFound
+from toolkit_client.errors import InvalidRequest, NotFound, ToolkitError
 from toolkit_client.transfer.beneath import FOLDER_FLAGS, Beneath
 from toolkit_client.transfer.compare import Comparison, Options, leave_out
 from toolkit_client.transfer.link import DataLink, Interrupted, Query, interruptions
@@ -20,7 +22,7 @@ from toolkit_client.transfer.receiver import PARTIAL, Receiver
 from toolkit_client.transfer.records import CHUNK_SIZE, END, ENTRY, SMALL_SIZE, Encoder, file_key
 from toolkit_client.transfer.remove import remove_content, remove_path
 from toolkit_client.transfer.sender import Wanted, digest_of, open_file
-from toolkit_client.transfer.walk import FILE, FOLDER, OTHER, Entry, entry_at, walk
+from toolkit_client.transfer.walk import FILE, FOLDER, OTHER, Entry, Problem, entry_at, walk
 
 __all__ = ["STAGING", "pull"]
 
@@ -82,25 +84,44 @@ class _Pull:
         return not again
 
     def _wanted(self, local: Beneath, outcome: Outcome) -> Iterator[Wanted]:
+        comparison = Comparison(self._options, lambda theirs, mine: _same_content(local, mine, listing))
+
+        def problem(path: bytes, why: str) -> None:
+            comparison.spare(path)
+            outcome.problem(text_of_path(path), f"cannot be read there: {why}")
+
+        listing = self._listing(self._options.checksum, problem)
+        source = (entry for entry in listing.entries() if not (self._leave_out and self._leave_out(entry.path)))
+        files = size = 0
+        for item in comparison.wanted(self._here(source, outcome), self._target(local, outcome)):
+            if comparison.unchanged != files:
+                self._show.there(comparison.unchanged - files, comparison.unchanged_size - size)
+                files, size = comparison.unchanged, comparison.unchanged_size
+            yield item
+        self._show.there(comparison.unchanged - files, comparison.unchanged_size - size)
+        outcome.unchanged = comparison.unchanged
+
+    def _listing(self, digests: bool = False, problem: Problem = lambda path, why: None) -> Listing:
         name = self._names[0] if self._names else None
-        listing = Listing(
+        return Listing(
             self._link,
             self._ref,
+            problem=problem,
             path=self._remote,
             name=name,
             version=self._version,
-            digests=self._options.checksum,
+            digests=digests,
         )
-        comparison = Comparison(self._options, lambda theirs, mine: _same_content(local, mine, listing))
-        source = (entry for entry in listing.entries() if not (self._leave_out and self._leave_out(entry.path)))
-        unchanged = 0
-        for item in comparison.wanted(self._here(source, outcome), self._target(local, outcome)):
-            if comparison.unchanged != unchanged:
-                self._show.passed(comparison.unchanged - unchanged, 0)
-                unchanged = comparison.unchanged
-            yield item
-        self._show.passed(comparison.unchanged - unchanged, 0)
-        outcome.unchanged = comparison.unchanged
+
+    def count(self) -> None:
+        """Tell how much there is, looked up beside the transfer: for the time that it still takes."""
+        files = size = 0
+        with contextlib.suppress(ToolkitError):  # the pull itself says what is wrong
+            for entry in self._listing().entries():
+                if entry.kind == FILE and not (self._leave_out and self._leave_out(entry.path)):
+                    files += 1
+                    size += entry.size
+            self._show.total(files, size)
 
     def _here(self, entries: Iterator[Entry], outcome: Outcome) -> Iterator[Entry]:
         """What can be fetched, under its name here."""
@@ -181,7 +202,7 @@ class _Pull:
             offset = 0
             if entry.kind == FILE and entry.size > SMALL_SIZE and entry.path not in self._from_the_start:
                 offset = _kept(staging, entry)
-                self._show.passed(0, offset)
+                self._show.there(0, offset)
             if self._names is not None:
                 entry = entry._replace(path=self._names[0])
             if item.only_mode:
@@ -281,10 +302,15 @@ def pull(
         names = (last, name)
     path = os.fsencode(local)
     try:
-        if not options.dry_run:
-            os.makedirs(path, exist_ok=True)
-        one = _Pull(link, ref, remote, version, path, names, all_links, options, progress)
-        return until_through(one.attempt, Outcome(), progress, pauses)
+        with contextlib.ExitStack() as stack:
+            if not options.dry_run:
+                os.makedirs(path, exist_ok=True)
+            elif not os.path.lexists(path):
+                path = os.fsencode(stack.enter_context(tempfile.TemporaryDirectory()))  # what is not there is empty
+            one = _Pull(link, ref, remote, version, path, names, all_links, options, progress)
+            if progress.wants_total:
+                threading.Thread(target=one.count, daemon=True).start()
+            return until_through(one.attempt, Outcome(), progress, pauses)
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         hint = "free some, and run the same again: it goes on" if full else "choose another folder"

@@ -18,7 +18,7 @@ from toolkit_client.transfer.paths import split_path, text_of_path
 from toolkit_client.transfer.progress import Progress
 from toolkit_client.transfer.records import CHUNK_SIZE, ENTRY, NOTE, SMALL_SIZE, file_key
 from toolkit_client.transfer.sender import Sender, Wanted, digest_of, open_file
-from toolkit_client.transfer.walk import FILE, FOLDER, OTHER, Entry, entry_at, walk
+from toolkit_client.transfer.walk import FILE, FOLDER, OTHER, Entry, Problem, entry_at, walk
 
 __all__ = ["Listing", "push"]
 
@@ -27,22 +27,42 @@ _AGAIN = 2
 
 
 class Listing:
-    """What the other end has, as it comes. `partials` are known once the first entry is."""
+    """What the other end has, as it comes. `partials` are known once the first entry is.
 
-    def __init__(self, link: DataLink, ref: str, **query: str | bytes | bool | None) -> None:
+    `problem` is told of what could not be read there, after the entry before it and before the one that follows.
+    """
+
+    def __init__(
+        self,
+        link: DataLink,
+        ref: str,
+        *,
+        problem: Problem = lambda path, why: None,
+        **query: str | bytes | bool | None,
+    ) -> None:
         self._records = records_of(link.open("GET", ref, "listing", query=query))
+        self._problem = problem
         self.partials: dict[str, int] = {}
         self.digests = query.get("digests") is True
         self.digest = b""
 
     def entries(self) -> Iterator[Entry]:
+        for entry, _ in self.marked():
+            yield entry
+
+    def marked(self) -> Iterator[tuple[Entry, int]]:
+        """The entries, each with its mark: how it stands to the newest version, where `status` was asked for."""
         for record in self._records:
-            if record.type == NOTE:
-                facts = json.loads(record.extra)
-                self.partials = dict(facts.get("partials", {}))
-            elif record.type == ENTRY:
+            if record.type == ENTRY:
                 self.digest = record.extra
-                yield record.entry
+                yield record.entry, record.mark
+            elif record.type == NOTE:
+                facts = json.loads(record.extra)
+                if "partials" in facts:
+                    self.partials = dict(facts["partials"])
+                else:
+                    path = str(facts.get("path", "")).encode("utf-8", "surrogateescape")
+                    self._problem(path, str(facts.get("problem", "")))
 
 
 class _Push:
@@ -87,22 +107,25 @@ class _Push:
     def _wanted(self, beneath: Beneath, listing: Listing, outcome: Outcome) -> Iterator[Wanted]:
         comparison = Comparison(self._options, lambda mine, _: self._same_content(beneath, mine, listing))
         theirs = (entry for entry in listing.entries() if not (self._leave_out and self._leave_out(entry.path)))
-        unchanged = 0
-        for item in comparison.wanted(self._source(beneath, outcome), theirs):
-            if comparison.unchanged != unchanged:
-                self._show.passed(comparison.unchanged - unchanged, 0)
-                unchanged = comparison.unchanged
+        files = size = 0
+        for item in comparison.wanted(self._source(beneath, comparison, outcome), theirs):
+            if comparison.unchanged != files:
+                self._show.there(comparison.unchanged - files, comparison.unchanged_size - size)
+                files, size = comparison.unchanged, comparison.unchanged_size
             yield self._continued(item, listing)
             self._show.item("removed" if item.remove else "sent", self._shown(item))
-        self._show.passed(comparison.unchanged - unchanged, 0)
+            if item.entry.kind == FILE and not item.remove:
+                self._show.passed(1, 0)
+        self._show.there(comparison.unchanged - files, comparison.unchanged_size - size)
         outcome.unchanged = comparison.unchanged
 
-    def _source(self, beneath: Beneath, outcome: Outcome) -> Iterator[Entry]:
+    def _source(self, beneath: Beneath, comparison: Comparison, outcome: Outcome) -> Iterator[Entry]:
         if self._name is not None:
             yield entry_at(beneath, os.path.basename(self._file))._replace(path=self._name)
             return
 
         def problem(path: bytes, why: str) -> None:
+            comparison.spare(path)
             outcome.problem(text_of_path(path), why)
 
         for entry in walk(beneath, problem=problem, leave_out=self._leave_out):
@@ -121,7 +144,7 @@ class _Push:
             there = listing.partials.get(key, 0) // CHUNK_SIZE * CHUNK_SIZE
             if 0 < there <= entry.size and text_of_path(entry.path) not in self._from_the_start:
                 item = item._replace(offset=there)
-                self._show.passed(0, there)
+                self._show.there(0, there)
         if self._name is not None and not item.remove:
             item = item._replace(entry=entry._replace(path=os.path.basename(self._file)), as_path=self._name)
         return item

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -19,6 +18,7 @@ from dataclasses import dataclass, field
 
 from toolkit_client.errors import InsufficientStorage, InvalidRequest, NotFound
 from toolkit_client.transfer.beneath import Beneath
+from toolkit_client.transfer.partial import PartialBusy, open_partial
 from toolkit_client.transfer.paths import split_path, text_of_path
 from toolkit_client.transfer.records import (
     BEGIN,
@@ -181,7 +181,7 @@ class Receiver:
             {FOLDER: self._folder, FILE: self._permissions}.get(record.entry.kind, self._link)(record.entry)
         elif type_ == BEGIN:
             self._between(record.entry)
-            self._begin(record.entry, record.number)
+            self._begin(record.entry, record.number, bool(record.mark))
         elif type_ == HOLE:
             self._hole(record.number)
         elif type_ == FINISH:
@@ -250,14 +250,14 @@ class Receiver:
         finally:
             os.close(file)
 
-    def _begin(self, entry: Entry, offset: int) -> None:
+    def _begin(self, entry: Entry, offset: int, sparse: bool) -> None:
         if entry.kind != FILE or offset % CHUNK_SIZE or offset > entry.size:
             raise InvalidRequest("the stream is not well-formed: a file begins in its middle", "")
         self._before_write(entry.size - offset)
         # Where it cannot go in the end, it is refused at its beginning.
         self._way_to(entry)
         name, file = self._partial(entry, offset)
-        opened = _Open(entry, file, Digest(entry.size), offset, False, name)
+        opened = _Open(entry, file, Digest(entry.size), offset, sparse, name)
         try:
             if offset:
                 _digest_prefix(file, offset, opened.digest)
@@ -269,21 +269,18 @@ class Receiver:
 
     def _partial(self, entry: Entry, offset: int) -> tuple[bytes, int]:
         """The half-sent file to go on with, or a fresh one; locked, for somebody else may send the same."""
-        name = f"{PARTIAL}{file_key(self._base, entry)}".encode()
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        file = os.open(name, flags, 0o600, dir_fd=self._staging)
+        name = f"{PARTIAL}{file_key(self._base, entry)}"
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(file)
+            file = open_partial(self._staging, name)
+        except PartialBusy:
             if offset:
                 raise _Refused("somebody else sends the same file just now", "partial") from None
-            name = self._fresh_name()
-            file = os.open(name, _CREATE | os.O_RDWR, 0o600, dir_fd=self._staging)
+            fresh = self._fresh_name()
+            return fresh, os.open(fresh, _CREATE, 0o600, dir_fd=self._staging)
         if os.fstat(file).st_size < offset:
             os.close(file)
             raise _Refused("what was sent before is not there any more", "partial")
-        return name, file
+        return name.encode(), file
 
     def _current(self) -> _Open:
         if self._open is None:
@@ -298,8 +295,7 @@ class Receiver:
             raise InvalidRequest("the stream is not well-formed: a chunk has another length than it should", "")
         if not opened.bad:
             opened.digest.chunk(content)
-            if opened.sparse or bytes(content[:4096]) == _ZEROS[:length]:
-                opened.sparse = True
+            if opened.sparse:
                 _write_without_zeros(opened.file, content, opened.at)
             else:
                 _write_all_at(opened.file, content, opened.at)
@@ -309,7 +305,6 @@ class Receiver:
         opened = self._current()
         if opened.at + chunks * CHUNK_SIZE > opened.entry.size:
             raise InvalidRequest("the stream is not well-formed: a hole goes past the file's end", "")
-        opened.sparse = True
         opened.digest.zeros(chunks)
         opened.at += chunks * CHUNK_SIZE
 

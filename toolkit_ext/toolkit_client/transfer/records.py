@@ -11,7 +11,7 @@ with its END: a connection that breaks looks like an end to nobody.
 ==========  ==================================================================================================
 ENTRY       something that is there; its extra is a link's target, or a file's digest where that was asked for
 SMALL       a whole file: an entry whose extra is the digest, and the content
-BEGIN       a file whose content follows from byte `offset` on (8 bytes, behind the entry)
+BEGIN       a file whose content follows from byte `offset` on (8 bytes, behind the entry); its mark is 1 if it has holes
 CHUNK       the next bytes of that file: 1 MiB, or less at its end
 HOLE        so many MiB of zeros (4 bytes); none at all says only that the sender still lives
 FINISH      the digest of the whole file (32 bytes), and 1 if it changed while it was read
@@ -163,8 +163,8 @@ class Encoder:
             return len(last)
         return 0
 
-    def begin(self, entry: Entry, offset: int) -> bytes:
-        return self.entry(BEGIN, entry, content=_OFFSET.pack(offset))
+    def begin(self, entry: Entry, offset: int, *, sparse: bool = False) -> bytes:
+        return self.entry(BEGIN, entry, content=_OFFSET.pack(offset), mark=sparse)
 
     @staticmethod
     def chunk_head(length: int) -> bytes:

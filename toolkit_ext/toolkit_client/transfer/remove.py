@@ -37,14 +37,16 @@ def remove_path(beneath: Beneath, path: bytes) -> int:
 def remove_content(beneath: Beneath, path: bytes) -> int:
     """Remove all that is in a folder, but not itself. Raises OSError, NotFound."""
     count = 0
-    stack = [(path, _names(beneath, path))]
+    stack = [(len(path), _names(beneath, path))]
+    prefix = path
     while stack:
-        prefix, names = stack[-1]
+        length, names = stack[-1]
         if not names:
             stack.pop()
             if stack:
                 inner = prefix.rpartition(b"/")[2]
-                os.rmdir(inner, dir_fd=beneath.folder(stack[-1][0]))
+                prefix = prefix[: stack[-1][0]]
+                os.rmdir(inner, dir_fd=beneath.folder(prefix))
                 count += 1
             continue
         name = names.pop()
@@ -56,8 +58,8 @@ def remove_content(beneath: Beneath, path: bytes) -> int:
         except OSError as error:
             if error.errno not in (errno.EISDIR, errno.EPERM):
                 raise
-            inside = prefix + b"/" + name if prefix else name
-            stack.append((inside, _names(beneath, inside)))
+            prefix = prefix[:length] + b"/" + name if length else name
+            stack.append((len(prefix), _names(beneath, prefix)))
     return count
 
 

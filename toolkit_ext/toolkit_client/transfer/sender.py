@@ -150,9 +150,9 @@ class Sender:
         size = found.st_size
         same = (size, found.st_mtime_ns) == (item.entry.size, item.entry.mtime_ns) or item.as_entry
         offset = item.offset // CHUNK_SIZE * CHUNK_SIZE if same and item.offset < size else 0
-        yield self._encoder.begin(entry._replace(size=size), offset)
-        digest = Digest(size)
         sparse = found.st_blocks * 512 < size
+        yield self._encoder.begin(entry._replace(size=size), offset, sparse=sparse)
+        digest = Digest(size)
         at, short = 0, False
         while at < size:
             hole = _whole_chunks_of_hole(file, at, size) if sparse else 0

@@ -96,9 +96,12 @@ def walk(
     Raises:
         NotFound: `start` is not there, or is no folder.
     """
-    stack = [(start, iter(_names(beneath.folder(start))))]
+    # Of each folder on the way only how long its path is: whole paths of deep trees would be gigabytes.
+    stack = [(len(start), iter(_names(beneath.folder(start))))]
+    prefix = start
     while stack:
-        prefix, names = stack[-1]
+        length, names = stack[-1]
+        prefix = prefix[:length]
         before = prefix + b"/" if prefix else b""
         try:
             folder = beneath.folder(prefix)
@@ -120,7 +123,8 @@ def walk(
             if entry.kind == FOLDER and recursive:
                 inside = _enter(beneath, path, problem)
                 if inside:
-                    stack.append((path, iter(inside)))
+                    stack.append((len(path), iter(inside)))
+                    prefix = path
                     break
         else:
             stack.pop()

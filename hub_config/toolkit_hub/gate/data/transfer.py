@@ -20,7 +20,7 @@ from toolkit_client.transfer.walk import FILE, Entry, entry_at, order, walk
 from toolkit_hub.domain import data_usage
 from toolkit_hub.domain.data_content import record_change
 from toolkit_hub.gate.data.budget import Budget
-from toolkit_hub.gate.data.call import CallerGone, DataCall
+from toolkit_hub.gate.data.call import DataCall
 from toolkit_hub.gate.data.volume import OpenVolume
 from toolkit_hub.volumes.manifest import read_manifest
 
@@ -75,14 +75,15 @@ class _Listing:
             parts = [encoder.note(NOTE, {"partials": self._half_sent()})] if self._partials else []
             length = 0
             for entry, mark in self._marked(beneath):
+                if self._notes:  # before what follows them: nobody takes for gone what could not be read
+                    parts += self._notes
+                    self._notes.clear()
                 if entry.kind == FILE:
                     files += 1
                     size += entry.size
                 parts.append(encoder.entry(ENTRY, entry, self._digest(beneath, entry), mark=mark))
                 length += len(parts[-1])
                 if length >= _BLOCK:
-                    parts += self._notes
-                    self._notes.clear()
                     yield b"".join(parts)
                     parts, length = [], 0
             parts += self._notes
@@ -153,8 +154,8 @@ class _Listing:
             os.close(file)
 
     def _problem(self, path: bytes, why: str) -> None:
-        if len(self._notes) < 1000:
-            self._notes.append(Encoder.note(NOTE, {"path": text_of_path(path), "problem": why}))
+        below = path[len(self._path) + 1 :] if self._path else path
+        self._notes.append(Encoder.note(NOTE, {"path": text_of_path(below), "problem": why}))
 
     def _half_sent(self) -> dict[str, int]:
         found: dict[str, int] = {}
@@ -261,7 +262,7 @@ class _Push:
             if writing is not None:
                 await writing
             if not receiver.ended:
-                raise CallerGone("the stream has no end")
+                raise InvalidRequest("the stream breaks off before its end", "send it again: what has arrived is kept")
         finally:
             if writing is not None:
                 await asyncio.wait([writing])

@@ -85,7 +85,7 @@ class OpenVolume:
         """Raises OSError, InternalError for a version whose files are gone."""
         self.place = place
         if place.version_id is None:
-            volumes.ensure(place.data_id)
+            volumes.prepare(place.data_id, place.name, place.account_id)
             folder = volumes.live(place.data_id)
         elif place.version_id == "empty":
             volumes.ensure(place.data_id)

@@ -1,0 +1,3 @@
+"use strict";
+// A commit that takes long: asks again with the same key, until it is made.
+setTimeout(() => document.getElementById("again").submit(), 1000);
