@@ -6,6 +6,7 @@ The gate runs in a thread with an event loop of its own, as it does in its proce
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import os
 import socket
@@ -166,7 +167,7 @@ class House:
         """One more run of the job; its server's name."""
         with self.store.begin() as session:
             job = session.get_one(Job, job_id)
-            name = f"j{hashlib.sha256(new_id().encode()).hexdigest()[:26]}"
+            name = f"j{base64.b32encode(hashlib.sha256(new_id().encode()).digest()).decode().lower()[:26]}"
             run = Run(
                 id=new_id(),
                 job_id=job_id,

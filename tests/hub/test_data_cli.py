@@ -179,7 +179,8 @@ def test_pull_in_all_forms(cli: Cli, images: str, photos: Path) -> None:
     cli("data", "pull", images, "--", ".", "all")
     assert there("all") == there("photos")
     cli("data", "pull", images, ".", "all", "--exclude", "AAA", "--format", "json")
-    assert json.loads(cli.out)["unchanged"] == 3
+    sums = json.loads(cli.out)
+    assert (sums["files"], sums["unchanged"]) == (0, 3)
     assert cli("data", "pull", images, "--exclude", "BBB", ".", "none", "-n").splitlines()[0] == "would fetch .DS_Store"
     assert not Path("none").exists()
     cli("data", "pull", images, "nothing", ".", code=5)
@@ -279,7 +280,7 @@ def test_inside_a_job_it_says_to_mount(
 
 def test_ctrl_c_says_how_to_go_on(house: House, cli: Cli, images: str) -> None:
     with Path("big").open("wb") as file:
-        for _ in range(256):
+        for _ in range(128):
             file.write(os.urandom(2**20))
     with process("data", "push", images, "big") as pushing:
         deadline = time.monotonic() + 20
@@ -292,7 +293,7 @@ def test_ctrl_c_says_how_to_go_on(house: House, cli: Cli, images: str) -> None:
     assert (pushing.returncode, out) == (130, b"")
     assert err.decode().splitlines()[-1] == "interrupted; run the same again: it goes on from there"
     cli("data", "push", images, "big", "--format", "json")
-    assert json.loads(cli.out)["moved"] < 256 * 2**20
+    assert json.loads(cli.out)["moved"] < 128 * 2**20
     cli("data", "pull", images, "big", "back")
     assert Path("back").read_bytes() == Path("big").read_bytes()
 
@@ -307,22 +308,47 @@ def half_sent(house: House) -> bool:
     return False
 
 
-def test_a_terminal_gets_a_bar(cli: Cli, images: str) -> None:
-    with Path("big").open("wb") as file:
-        file.write(os.urandom(128 * 2**20))
+def on_a_terminal(*words: str, typed: bytes = b"", code: int = 0) -> bytes:
+    """What a command shows on its terminal."""
     here, there = pty.openpty()
-    command = [sys.executable, "-m", "toolkit_client.cli", "data", "push", images, "big"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=there) as pushing:
+    command = [sys.executable, "-m", "toolkit_client.cli", *words]
+    with subprocess.Popen(command, stdin=there, stdout=subprocess.PIPE, stderr=there) as running:
         os.close(there)
+        os.write(here, typed)
         shown = b""
-        try:
+        with contextlib.suppress(OSError):  # when the other end is closed
             while piece := os.read(here, 65536):
                 shown += piece
-        except OSError:
-            pass  # the other end is closed
-        assert pushing.wait(30) == 0
+        assert running.wait(30) == code
     os.close(here)
+    return shown
+
+
+def test_on_a_terminal_it_asks_before_it_removes(cli: Cli, images: str, photos: Path) -> None:
+    cli("data", "push", images, "photos")
+    words = ("data", "content", "rm", images, "AAA", ".DS_Store")
+    assert b"Remove AAA, .DS_Store from " in on_a_terminal(*words, typed=b"n\n", code=1)
+    assert "AAA" in cli("data", "content", "ls", images)
+    on_a_terminal(*words, typed=b"y\n")
+    assert "AAA" not in cli("data", "content", "ls", images)
+    assert b"Remove" not in on_a_terminal(*words[:4], ".", "-y")
+
+
+def test_small_commands_load_little(cli: Cli, images: str) -> None:
+    """The API's client takes longer to load than they take to run."""
+    script = (
+        "import sys; from toolkit_client.cli.app import run; code = run(sys.argv[1:]); print(*sys.modules); exit(code)"
+    )
+    command = [sys.executable, "-c", script, "data", "content", "ls", images]
+    loaded = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout
+    assert not {"httpx", "pydantic", "asyncio"} & set(loaded.split())
+
+
+def test_a_terminal_gets_a_bar(cli: Cli, images: str) -> None:
+    with Path("big").open("wb") as file:
+        file.write(os.urandom(64 * 2**20))
+    shown = on_a_terminal("data", "push", images, "big")
     last = shown.decode().replace("\r\n", "\n").rpartition("\x1b[K")[2]
-    assert last.startswith("pushed 1 file, 128 MiB in ")
+    assert last.startswith("pushed 1 file, 64.0 MiB in ")
     assert b"% [" in shown
     assert b"0/1 files, " in shown

@@ -33,7 +33,7 @@ from toolkit_hub.domain.data_content import open_content
 from toolkit_hub.domain.data_overview import DataView
 from toolkit_hub.domain.data_tickets import TICKET_S, make_ticket
 from toolkit_hub.pages.handlers import CONTENT_SECURITY_POLICY, PageHandler
-from toolkit_hub.pages.shown import Piece, in_query, pieces, size_words
+from toolkit_hub.pages.shown import Piece, in_query, pieces, size_words, when_words
 from toolkit_hub.store.tables import new_id
 from toolkit_hub.volumes.browse import FolderPage, Spot, look
 from toolkit_hub.volumes.layout import Volumes
@@ -146,7 +146,8 @@ class DataPageHandler(PageHandler):
         start = min((self.number("page") or 1) - 1, max(len(listed) - 1, 0) // LISTED) * LISTED
         shown = listed[max(start, 0) : start + LISTED]
         groups = [(account, list(group)) for account, group in groupby(shown, key=lambda one: one.data.account)]
-        fixed: dict[str, Any] = {"problem": None, "asked": {}, "key": new_id(), "size_words": size_words}
+        fixed: dict[str, Any] = {"problem": None, "asked": {}, "key": new_id()}
+        fixed |= {"size_words": size_words, "when_words": when_words}
         place = {"page": start // LISTED + 1, "more": start + LISTED < len(listed), "total": len(listed)}
         self.show("data_list.html", groups=groups, accounts=accounts, **place, **(fixed | values))
 
@@ -244,6 +245,7 @@ class DataPage(DataPageHandler):
             most_names=WHO,
             pieces=pieces,
             size_words=size_words,
+            when_words=when_words,
         )
 
 

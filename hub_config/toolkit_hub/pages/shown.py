@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 from itertools import groupby
 from typing import NamedTuple
 from urllib.parse import quote_from_bytes
 
 from toolkit_client.transfer.paths import text_of_path
+from toolkit_hub import clock
 
-__all__ = ["Piece", "in_query", "pieces", "size_words"]
+__all__ = ["Piece", "in_query", "pieces", "size_words", "when_words"]
 
 
 class Piece(NamedTuple):
@@ -54,3 +56,8 @@ def size_words(size: int) -> str:
         if value < 999.5 or unit == "PiB":
             break
     return f"{value:.1f} {unit}" if value < 9.95 else f"{value:.0f} {unit}"
+
+
+def when_words(time: datetime) -> str:
+    """`10:42 UTC` of today, another day with its date."""
+    return f"{time:%H:%M} UTC" if time.date() == clock.now().date() else f"{time:%Y-%m-%d %H:%M} UTC"

@@ -135,7 +135,7 @@ def _bytes_of(link: DataLink, ref: str, path: bytes, version: str) -> Iterator[b
 @click.argument("paths", metavar="PATH…", nargs=-1, required=True)
 @click.option("-y", "--yes", is_flag=True, help="Do not ask, also on a terminal.")
 @click.pass_obj
-def remove(state: State, name: str, paths: tuple[str, ...], yes: bool) -> None:
+def remove(state: State, name: str, paths: tuple[str, ...], yes: bool) -> int:
     """Remove files and folders from the data NAME, folders with all that is in them; `.` is everything.
 
     What versions hold stays in them. On a terminal it asks first.
@@ -147,13 +147,16 @@ def remove(state: State, name: str, paths: tuple[str, ...], yes: bool) -> None:
     if not yes and sys.stdin.isatty() and sys.stderr.isatty():
         what = "everything" if b"" in wanted else ", ".join(escape(text_of_path(path)) for path in wanted[:5])
         more = f" and {len(wanted) - 5} more" if len(wanted) > 5 and b"" not in wanted else ""
-        click.confirm(f"Remove {what}{more} from {name}?", abort=True, err=True)
+        if not click.confirm(f"Remove {what}{more} from {name}?", err=True):
+            print("nothing was removed", file=sys.stderr)
+            return 1
     removed = 0
     with within_reach():
         link = link_of(state)
         for some in _portions([text_of_path(path) or "." for path in wanted]):
             removed += link.json("POST", ref, "remove", body={"paths": some})["removed"]
     print(f"removed {removed:,} {'file or folder' if removed == 1 else 'files and folders'}", file=sys.stderr)
+    return 0
 
 
 @click.command("mkdir", epilog=examples("toolkit data content mkdir images 2024/june 2024/july"))

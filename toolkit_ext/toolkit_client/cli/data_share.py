@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import click
 
 from toolkit_client import access_calls
 from toolkit_client.call import Call
 from toolkit_client.cli import values
-from toolkit_client.cli.complete import complete_data, complete_teams, complete_users
+from toolkit_client.cli.complete import complete_data
 from toolkit_client.cli.lazy import examples
+from toolkit_client.cli.members import Who, chosen_members, member_options
 from toolkit_client.cli.output import Output, output_options
 from toolkit_client.cli.problems import for_each
 from toolkit_client.cli.safe_text import escape
@@ -28,39 +28,6 @@ ACTIONS = {"ro": ("data:get",), "rw": ("data:get", "data:set")}
 NAME_ROOM = 48
 
 
-class Who(NamedTuple):
-    """Whom data is shared with, as the command line names it."""
-
-    kind: Literal["user", "team"]
-    ref: str
-
-
-def _who_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    users = click.option(
-        "--user",
-        "users",
-        metavar="U",
-        multiple=True,
-        shell_complete=complete_users,
-        help="A user, by ID or name (acme.bob); repeatable.",
-    )
-    teams = click.option(
-        "--team",
-        "teams",
-        metavar="T",
-        multiple=True,
-        shell_complete=complete_teams,
-        help="A team, by ID or name (acme.cocos); repeatable.",
-    )
-    return users(teams(command))
-
-
-def _chosen(users: tuple[str, ...], teams: tuple[str, ...]) -> list[Who]:
-    if not users and not teams:
-        raise click.UsageError("with whom? Give --user or --team")
-    return list(dict.fromkeys([*(Who("user", user) for user in users), *(Who("team", team) for team in teams)]))
-
-
 @click.command(
     epilog=examples(
         "toolkit data share images --user acme.bob",
@@ -68,7 +35,7 @@ def _chosen(users: tuple[str, ...], teams: tuple[str, ...]) -> list[Who]:
     )
 )
 @click.argument("name", shell_complete=complete_data)
-@_who_options
+@member_options
 @click.option("--ro", "mode", flag_value="ro", default=True, help="To read it (the default).")
 @click.option("--rw", "mode", flag_value="rw", help="To read and change it.")
 @values.expires_option(" `never` takes an end away.")
@@ -92,7 +59,7 @@ def share(
 
     Needs role:new on the account, role:policy and role:member on the role, and the rights that are given.
     """
-    chosen = _chosen(users, teams)
+    chosen = dict.fromkeys(chosen_members(users, teams))
     sharing = _Sharing(state, name, mode)
     role = sharing.role()
 
@@ -110,7 +77,7 @@ def share(
 
 @click.command(epilog=examples("toolkit data unshare images --user acme.bob"))
 @click.argument("name", shell_complete=complete_data)
-@_who_options
+@member_options
 @output_options(COLUMNS)
 @click.pass_obj
 def unshare(state: State, name: str, *, users: tuple[str, ...], teams: tuple[str, ...], output: Output) -> int:
@@ -120,7 +87,7 @@ def unshare(state: State, name: str, *, users: tuple[str, ...], teams: tuple[str
 
     Needs role:member on the role.
     """
-    chosen = _chosen(users, teams)
+    chosen = dict.fromkeys(chosen_members(users, teams))
     roles = {mode: _Sharing(state, name, mode) for mode in ACTIONS}
     found = {mode: role for mode, sharing in roles.items() if (role := sharing.known_role()) is not None}
 

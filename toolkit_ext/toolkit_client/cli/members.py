@@ -18,7 +18,7 @@ from toolkit_client.cli.problems import for_each
 from toolkit_client.cli.role_owner import owner_option
 from toolkit_client.cli.state import State
 
-__all__ = ["members_of"]
+__all__ = ["Who", "chosen_members", "member_options", "members_of"]
 
 COLUMNS = ("id", "name", "type")
 OwnerType = Literal["organization", "team", "account"]
@@ -98,7 +98,8 @@ def _ls(group: Group) -> click.Command:
     return ls
 
 
-def _member_options(command: Callable[..., Any]) -> Callable[..., Any]:
+def member_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds --user and --team; `chosen_members` says whom they mean."""
     users = click.option(
         "--user",
         "users",
@@ -118,7 +119,7 @@ def _member_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return users(teams(command))
 
 
-def _chosen(users: tuple[str, ...], teams: tuple[str, ...]) -> list[Who]:
+def chosen_members(users: tuple[str, ...], teams: tuple[str, ...]) -> list[Who]:
     """Raises click.UsageError if there is nobody."""
     if not users and not teams:
         raise click.UsageError("who? Give --user or --team")
@@ -138,7 +139,7 @@ def _add(group: Group) -> click.Command:
         ),
     )
     @group.argument
-    @_member_options
+    @member_options
     @values.expires_option(" `never` takes an end away.")
     @output_options(COLUMNS)
     @click.pass_obj
@@ -154,7 +155,7 @@ def _add(group: Group) -> click.Command:
         def call(wanted: str, who: Who) -> Call[Any]:
             return access_calls.add_member(group.kind, wanted, {who.kind: who.ref, **expires}, group.owner_in(state))
 
-        return _change(group, state, ref, _chosen(users, teams), call, output)
+        return _change(group, state, ref, chosen_members(users, teams), call, output)
 
     return add
 
@@ -167,14 +168,14 @@ def _rm(group: Group) -> click.Command:
         epilog=examples(f"toolkit {group.path} member rm {group.example} --user acme.alice"),
     )
     @group.argument
-    @_member_options
+    @member_options
     @output_options(COLUMNS)
     @click.pass_obj
     def rm(state: State, ref: str, *, users: tuple[str, ...], teams: tuple[str, ...], output: Output) -> int:
         def call(wanted: str, who: Who) -> Call[Any]:
             return access_calls.remove_member(group.kind, wanted, who.kind, who.ref, group.owner_in(state))
 
-        return _change(group, state, ref, _chosen(users, teams), call, output)
+        return _change(group, state, ref, chosen_members(users, teams), call, output)
 
     return rm
 

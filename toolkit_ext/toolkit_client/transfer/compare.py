@@ -11,7 +11,7 @@ from toolkit_client.transfer.paths import text_of_path
 from toolkit_client.transfer.sender import Wanted
 from toolkit_client.transfer.walk import FILE, FOLDER, LINK, Entry, order
 
-__all__ = ["Comparison", "Options", "leave_out"]
+__all__ = ["Comparison", "Options", "leave_out", "without"]
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Options:
     """How a transfer is wished for.
 
     `checksum`: files of the same length are compared by their content, not by their time. `delete`: what only the target has
-    goes. `exclude`: patterns of what is as if it were not there, at either end.
+    goes. `exclude`: patterns of what is left alone at either end: it is neither sent nor removed, with all that is in it.
     """
 
     checksum: bool = False
@@ -48,6 +48,24 @@ def leave_out(patterns: Iterable[str]) -> Callable[[bytes], bool] | None:
     return excluded
 
 
+def without(
+    entries: Iterable[Entry], excluded: Callable[[bytes], bool] | None, met: Callable[[bytes], None] = lambda path: None
+) -> Iterator[Entry]:
+    """The entries of a walk that are not excluded, nor in a folder that is; `met` is told of those that are."""
+    if excluded is None:
+        yield from entries
+        return
+    inside = b""
+    for entry in entries:
+        if inside and entry.path.startswith(inside):
+            continue
+        if excluded(entry.path):
+            met(entry.path)
+            inside = entry.path + b"/"
+        else:
+            yield entry
+
+
 class Comparison:
     """Goes through the source and the target at once; `unchanged` and so on count what it met."""
 
@@ -59,6 +77,9 @@ class Comparison:
         self._quiet: list[Entry] = []
         self._gone = b""
         self._spared: list[bytes] = []
+        #: Folders that are to go unless something in them is excluded: the innermost last.
+        self._doomed: list[Entry] = []
+        self._kept: set[bytes] = set()
         self.unchanged = 0
         #: Bytes of the files among them.
         self.unchanged_size = 0
@@ -66,6 +87,10 @@ class Comparison:
     def spare(self, path: bytes) -> None:
         """The source could not be read there: whether the target has too much below it, nobody knows, and nothing goes."""
         self._spared.append(path)
+
+    def keep(self, path: bytes) -> None:
+        """It is there and excluded, so the folders that it is in stay."""
+        self._kept.update(folder.path for folder in self._doomed if path.startswith(folder.path + b"/"))
 
     def wanted(self, source: Iterable[Entry], target: Iterable[Entry]) -> Iterator[Wanted]:
         """What is to be sent, in the order of the walk."""
@@ -76,6 +101,8 @@ class Comparison:
             while other is not None and order(other.path) < key:
                 yield from self._only_there(other)
                 other = next(theirs, None)
+            if self._doomed:
+                yield from self._leave_doomed(entry.path)
             if other is not None and other.path == entry.path:
                 yield from self._both(entry, other)
                 other = next(theirs, None)
@@ -84,6 +111,7 @@ class Comparison:
         while other is not None:
             yield from self._only_there(other)
             other = next(theirs, None)
+        yield from self._leave_doomed(b"")
 
     def _both(self, entry: Entry, other: Entry) -> Iterator[Wanted]:
         if entry.kind != other.kind:
@@ -120,7 +148,18 @@ class Comparison:
         if self._options.delete and not (self._gone and other.path.startswith(self._gone)):
             if self._spared and any(_at_or_below(other.path, path) for path in self._spared):
                 return
-            yield from self._remove(other)
+            yield from self._leave_doomed(other.path)
+            if other.kind == FOLDER and self._options.exclude:
+                self._doomed.append(other)
+            else:
+                yield from self._remove(other)
+
+    def _leave_doomed(self, path: bytes) -> Iterator[Wanted]:
+        """Remove the folders that `path` is not in, where nothing is kept."""
+        while self._doomed and not path.startswith(self._doomed[-1].path + b"/"):
+            folder = self._doomed.pop()
+            if folder.path not in self._kept:
+                yield from self._remove(folder)
 
     def _remove(self, other: Entry) -> Iterator[Wanted]:
         self._gone = other.path + b"/"

@@ -59,6 +59,8 @@ def until_through(
     left = list(pauses)
     while True:
         before = outcome.moved
+        # What cannot be done is found again by each try.
+        outcome.problems, outcome.problem_count = [], 0
         try:
             if attempt(outcome):
                 return outcome

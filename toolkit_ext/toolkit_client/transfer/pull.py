@@ -12,7 +12,7 @@ from pathlib import Path
 
 from toolkit_client.errors import InvalidRequest, NotFound, ToolkitError
 from toolkit_client.transfer.beneath import FOLDER_FLAGS, Beneath
-from toolkit_client.transfer.compare import Comparison, Options, leave_out
+from toolkit_client.transfer.compare import Comparison, Options, leave_out, without
 from toolkit_client.transfer.link import DataLink, Interrupted, Query, interruptions
 from toolkit_client.transfer.outcome import PAUSES, Outcome, until_through
 from toolkit_client.transfer.paths import split_path, text_of_path
@@ -91,9 +91,9 @@ class _Pull:
             outcome.problem(text_of_path(path), f"cannot be read there: {why}")
 
         listing = self._listing(self._options.checksum, problem)
-        source = (entry for entry in listing.entries() if not (self._leave_out and self._leave_out(entry.path)))
+        source = without(listing.entries(), self._leave_out)
         files = size = 0
-        for item in comparison.wanted(self._here(source, outcome), self._target(local, outcome)):
+        for item in comparison.wanted(self._here(source, outcome), self._target(local, comparison, outcome)):
             if comparison.unchanged != files:
                 self._show.there(comparison.unchanged - files, comparison.unchanged_size - size)
                 files, size = comparison.unchanged, comparison.unchanged_size
@@ -117,10 +117,9 @@ class _Pull:
         """Tell how much there is, looked up beside the transfer: for the time that it still takes."""
         files = size = 0
         with contextlib.suppress(ToolkitError):  # the pull itself says what is wrong
-            for entry in self._listing().entries():
-                if entry.kind == FILE and not (self._leave_out and self._leave_out(entry.path)):
-                    files += 1
-                    size += entry.size
+            for entry in without(self._listing().entries(), self._leave_out):
+                files += entry.kind == FILE
+                size += entry.size
             self._show.total(files, size)
 
     def _here(self, entries: Iterator[Entry], outcome: Outcome) -> Iterator[Entry]:
@@ -133,14 +132,17 @@ class _Pull:
             else:
                 yield entry if self._names is None else entry._replace(path=self._names[1])
 
-    def _target(self, local: Beneath, outcome: Outcome) -> Iterator[Entry]:
+    def _target(self, local: Beneath, comparison: Comparison, outcome: Outcome) -> Iterator[Entry]:
         if self._names is not None:
             with contextlib.suppress(NotFound):
                 yield entry_at(local, self._names[1])
             return
 
         def excluded(path: bytes) -> bool:
-            return path == STAGING.encode() or bool(self._leave_out and self._leave_out(path))
+            if self._leave_out is None or not self._leave_out(path):
+                return path == STAGING.encode()
+            comparison.keep(path)
+            return True
 
         def problem(path: bytes, why: str) -> None:
             outcome.problem(text_of_path(path), f"cannot be read here: {why}")

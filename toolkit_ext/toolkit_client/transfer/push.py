@@ -11,7 +11,7 @@ from typing import Any
 
 from toolkit_client.errors import InvalidRequest, NotFound
 from toolkit_client.transfer.beneath import Beneath
-from toolkit_client.transfer.compare import Comparison, Options, leave_out
+from toolkit_client.transfer.compare import Comparison, Options, leave_out, without
 from toolkit_client.transfer.link import DataLink, Query, interruptions, records_of
 from toolkit_client.transfer.outcome import PAUSES, Outcome, until_through
 from toolkit_client.transfer.paths import split_path, text_of_path
@@ -106,7 +106,7 @@ class _Push:
 
     def _wanted(self, beneath: Beneath, listing: Listing, outcome: Outcome) -> Iterator[Wanted]:
         comparison = Comparison(self._options, lambda mine, _: self._same_content(beneath, mine, listing))
-        theirs = (entry for entry in listing.entries() if not (self._leave_out and self._leave_out(entry.path)))
+        theirs = without(listing.entries(), self._leave_out, comparison.keep)
         files = size = 0
         for item in comparison.wanted(self._source(beneath, comparison, outcome), theirs):
             if comparison.unchanged != files:

@@ -189,36 +189,62 @@ class Decoder:
     """Reads records from a stream that comes in pieces of any size."""
 
     def __init__(self) -> None:
-        self._rest = b""
+        #: The beginning of a record whose rest has not come yet. The memory is kept: fresh memory for each MiB costs more than
+        #: all else that is done with it.
+        self._buffer = bytearray(SMALL_SIZE)
+        self._kept = 0
         self._last = b""
         self.ended = False
 
     @property
     def between(self) -> bool:
         """Whether the stream stands between two records."""
-        return not self._rest
+        return not self._kept
 
     def feed(self, data: bytes | bytearray) -> Iterator[Record]:
-        """The records that are whole by now. A record's `content` is good until the next call.
+        """The records that are whole by now. A record's `content` is good until the next one is taken.
 
         Raises:
             InvalidRequest: that is no such stream.
         """
-        block = self._rest + data if self._rest else bytes(data)
-        self._rest = b""
-        view, at, end = memoryview(block), 0, len(block)
+        view, at, end = memoryview(data), 0, len(data)
+        while self._kept:
+            has_head = self._kept >= _HEAD.size
+            whole = self._whole(self._buffer, 0) if has_head else _HEAD.size
+            at += self._keep(view[at : at + whole - self._kept], whole)
+            if self._kept < whole:
+                return
+            if has_head:
+                yield self._record(self._buffer, memoryview(self._buffer), 0, whole)
+                self._kept = 0
         while end - at >= _HEAD.size:
-            type_, length = _HEAD.unpack_from(block, at)
-            if length > _LONGEST or self.ended:
-                raise InvalidRequest("the stream is not well-formed: a record is too long, or follows its end", "")
-            begin = at + _HEAD.size
-            if end - begin < length:
+            after = at + self._whole(data, at)
+            if after > end:
                 break
-            at = begin + length
-            yield self._record(type_, block, view, begin, at)
-        self._rest = block[at:]
+            yield self._record(data, view, at, after)
+            at = after
+        self._keep(view[at:], end - at)
 
-    def _record(self, type_: int, block: bytes, view: memoryview, begin: int, end: int) -> Record:
+    def _whole(self, block: bytes | bytearray, at: int) -> int:
+        """The length of the record that begins there."""
+        length: int = _HEAD.unpack_from(block, at)[1]
+        if length > _LONGEST or self.ended:
+            raise InvalidRequest("the stream is not well-formed: a record is too long, or follows its end", "")
+        return _HEAD.size + length
+
+    def _keep(self, piece: memoryview, whole: int) -> int:
+        """Put it behind what is kept of a record that will be `whole` bytes long; its length."""
+        if whole > len(self._buffer):
+            fresh = bytearray(max(whole, CHUNK_SIZE + _HEAD.size))
+            fresh[: self._kept] = memoryview(self._buffer)[: self._kept]
+            self._buffer = fresh
+        length = len(piece)
+        self._buffer[self._kept : self._kept + length] = piece
+        self._kept += length
+        return length
+
+    def _record(self, block: bytes | bytearray, view: memoryview, at: int, end: int) -> Record:
+        type_, begin = block[at], at + _HEAD.size
         if type_ in (ENTRY, SMALL, BEGIN, REMOVE):
             return self._with_entry(type_, block, view, begin, end)
         if type_ == CHUNK:
@@ -226,13 +252,13 @@ class Decoder:
         if type_ == HOLE and end - begin == _HOLE.size:
             return Record(type_, _NO_ENTRY, b"", _NOTHING, _HOLE.unpack_from(block, begin)[0], 0)
         if type_ == FINISH and end - begin == _DIGEST_SIZE + 1:
-            return Record(type_, _NO_ENTRY, block[begin : end - 1], _NOTHING, 0, block[end - 1])
+            return Record(type_, _NO_ENTRY, bytes(block[begin : end - 1]), _NOTHING, 0, block[end - 1])
         if type_ in (NOTE, END):
             self.ended = type_ == END
-            return Record(type_, _NO_ENTRY, block[begin:end], _NOTHING, 0, 0)
+            return Record(type_, _NO_ENTRY, bytes(block[begin:end]), _NOTHING, 0, 0)
         raise InvalidRequest(f"the stream is not well-formed: record type {type_}", "")
 
-    def _with_entry(self, type_: int, block: bytes, view: memoryview, begin: int, end: int) -> Record:
+    def _with_entry(self, type_: int, block: bytes | bytearray, view: memoryview, begin: int, end: int) -> Record:
         if end - begin < _META.size:
             raise InvalidRequest("the stream is not well-formed: an entry is cut", "")
         kind, mode, size, mtime, shared, rest_length, extra_length, mark = _META.unpack_from(block, begin)
@@ -242,7 +268,7 @@ class Decoder:
             raise InvalidRequest("the stream is not well-formed: an entry contradicts itself", "")
         path = self._last[:shared] + block[at:after_path]
         self._last = checked_path(path)
-        extra = block[after_path:after]
+        extra = bytes(block[after_path:after])
         name = _KINDS[kind]
         target = extra if name == LINK else b""
         entry = Entry(path, name, mode & 0o777, size, mtime, 0, 1, target)

@@ -19,6 +19,12 @@ const rows = () => [...document.querySelectorAll("tr[data-name]")];
 const nameOf = (row) => JSON.parse(row.dataset.name);
 const shownName = (row) => row.querySelector(".name").textContent;
 
+// Names from this machine, with what is no letter escaped, as the page shows those that are there.
+const plain = (name) => name.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, (one) => `\\u{${one.codePointAt(0).toString(16)}}`);
+
+// A page that comes back from the browser's memory has an old ticket, and keys of forms that were sent.
+addEventListener("pageshow", (event) => event.persisted && location.reload());
+
 function tell(text) {
   $("told").textContent = text;
   $("told").hidden = !text;
@@ -56,6 +62,7 @@ function ask({ title, words, yes, value = null, danger = false }) {
   dialog.returnValue = "no";
   dialog.showModal();
   if (value !== null) field.select();
+  else if (danger) $("ask-no").focus();
   return new Promise((resolve) => {
     dialog.addEventListener(
       "close",
@@ -123,7 +130,8 @@ const view = {
     const line = document.createElement("li");
     const name = document.createElement("bdi");
     name.className = "name";
-    name.textContent = item.path.slice(folder ? folder.length + 1 : 0);
+    name.dir = "ltr";
+    name.textContent = plain(item.path.slice(folder ? folder.length + 1 : 0));
     item.bar = document.createElement("progress");
     item.bar.max = item.file.size || 1;
     item.bar.value = 0;
@@ -175,7 +183,7 @@ async function upload(files, folders) {
   const here = new Set(rows().map(nameOf));
   const there = files.filter(({ path }) => here.has(path)).map(({ path }) => path);
   if (there.length) {
-    const some = there.slice(0, 5).join(", ") + (there.length > 5 ? ` and ${there.length - 5} more` : "");
+    const some = there.slice(0, 5).map(plain).join(", ") + (there.length > 5 ? ` and ${there.length - 5} more` : "");
     const question = { title: "Replace?", words: `Here already: ${some}`, yes: "Replace", danger: true };
     if (!(await ask(question))) return;
   }

@@ -4,7 +4,7 @@ const PART = 8 * 2 ** 20;
 const AT_ONCE = 2;
 const RENEW_BEFORE_MS = 120_000;
 // How often something is tried again that may pass, by the status of the answer; 0 stands for a broken connection.
-const AGAIN = { 0: 6, 400: 1, 408: 3, 409: 3, 429: 6, 500: 2, 502: 6, 503: 6, 504: 6 };
+const AGAIN = { 0: 6, 400: 1, 408: 3, 409: 2, 429: 6, 500: 2, 502: 6, 503: 6, 504: 6 };
 // After these nothing else would be taken either: signed out, not allowed, not there, no room.
 const STOPS_ALL = new Set([401, 403, 404, 507]);
 
