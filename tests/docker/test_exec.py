@@ -401,7 +401,7 @@ def test_who_has_not_the_secret_gets_nothing(door: Door) -> None:
 
 def test_nobody_takes_over_anothers_session(door: Door) -> None:
     slow = Slow()
-    session = door.session("cat", streams=slow)
+    session = door.session("sh", "-c", "yes", streams=slow)
     channel = door.open()
     converse(session, channel)
     wait_for("the command", lambda: session._welcomed)

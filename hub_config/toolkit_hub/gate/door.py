@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+from contextlib import AbstractContextManager
 
 from aiohttp import web
 
@@ -26,6 +27,7 @@ from toolkit_hub.gate.login import ENTER_PATH, GATE_PATH, LOGOUT_PATH, Logins
 from toolkit_hub.gate.pages import BadGateway, Link, is_navigation, page, redirect
 from toolkit_hub.gate.places import LAB_PORT, JobHost, JobHosts, RunPlace, ServerPath, View, server_path
 from toolkit_hub.gate.rights import Rights
+from toolkit_hub.gate.streams import RunStreams, stream_of
 from toolkit_hub.gate.tunnel import is_upgrade, tunnel
 from toolkit_hub.gate.views import Views
 from toolkit_hub.gate.visit import Visit
@@ -66,11 +68,13 @@ class Door:
         self._hosts = JobHosts(site.jobs_scheme, site.jobs_domain)
         self._logins = Logins(store, site.public_url, secure=site.jobs_scheme == "https")
         self._job_servers = JobServers()
+        self._streams = RunStreams()
         # The hub compares it with its own and warns when they differ.
         self._hub_version = importlib.metadata.version("jupyterhub")
 
     async def close(self) -> None:
         await self._job_servers.close()
+        await self._streams.close()
 
     # --- the job hosts ----------------------------------------------------------------------------------------------
 
@@ -207,6 +211,11 @@ class Door:
         elsewhere = _lab_elsewhere(visit.request, view, run, target)
         if elsewhere is not None:
             return redirect(f"{passage.scheme}://{passage.host}{elsewhere}")
+        path = server_path(target)
+        stream = stream_of(visit.request, path.rest) if path else None
+        if stream is not None:
+            with self._watched(visit, view, None):
+                return await self._streams.join(visit.request, run, visit.user, stream)
         return await self._to_job_server(visit, view, run, target, passage)
 
     def _not_yet(self, visit: Visit, view: View) -> web.Response:
@@ -264,13 +273,18 @@ class Door:
     async def _pass(self, visit: Visit, view: View, port: int | None, target: str, to: Target) -> web.StreamResponse:
         """Forward, under the eye of the re-check."""
         request = visit.request
-        if request.transport is None:
-            raise ConnectionResetError("the visitor has gone")
-        public = port or 0 if view.claim is None else 0
-        with self._live.watch(Live(view.claim, visit.user, view.job_id, port is None, request.transport, public)):
+        with self._watched(visit, view, port):
             if is_upgrade(request):
                 return await tunnel(self._upstream, request, target, to)
             return await forward(self._upstream, request, target, to)
+
+    def _watched(self, visit: Visit, view: View, port: int | None) -> AbstractContextManager[None]:
+        """For as long as what the visitor came for lasts: to a port of the job's own, or (None) with `job:exec`."""
+        transport = visit.request.transport
+        if transport is None:
+            raise ConnectionResetError("the visitor has gone")
+        public = port or 0 if view.claim is None else 0
+        return self._live.watch(Live(view.claim, visit.user, view.job_id, port is None, transport, public))
 
 
 def _target(request: web.BaseRequest) -> str:

@@ -6,6 +6,7 @@ import os
 import secrets
 import select
 import struct
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -38,7 +39,7 @@ from toolkit_ext.job_init.exec_frames import (
     write_hello,
 )
 
-__all__ = ["KEEP_S", "Command", "CommandSession", "OutputGone"]
+__all__ = ["KEEP_S", "Command", "CommandSession", "OutputGone", "Told", "Watcher"]
 
 #: Seconds that a command lives on without a connection before it is ended.
 KEEP_S = 300.0
@@ -53,7 +54,27 @@ _SIZE = struct.Struct(">HH")
 
 
 class OutputGone(Exception):
-    """Nobody reads what the command writes."""
+    """Nobody reads what the command writes, or its client was told to leave."""
+
+
+class Watcher:
+    """Is told what becomes of the connection."""
+
+    def lost(self) -> None:
+        """Another one is tried."""
+
+    def back(self) -> None:
+        """There is another one."""
+
+    def told(self, text: str) -> None:
+        """Something that a person who waits wants to know."""
+
+
+class Told(Watcher):
+    """Tells it on stderr."""
+
+    def told(self, text: str) -> None:
+        print(f"toolkit: {text}", file=sys.stderr)
 
 
 @dataclass
@@ -91,10 +112,10 @@ class CommandSession:
         open_channel: Callable[[], Channel],
         command: Command,
         streams: Streams,
-        notice: Callable[[str], None] = lambda text: None,
+        watcher: Watcher | None = None,
     ) -> None:
-        """`notice` is told when a connection is lost for longer than a moment, and when it is back."""
-        self._open, self._command, self._streams, self._notice = open_channel, command, streams, notice
+        self._open, self._command, self._streams = open_channel, command, streams
+        self._watcher = watcher or Watcher()
         self._name = secrets.token_hex(16)
         self._inbox, self._outbox = Inbox(), Outbox()
         self._window = 0
@@ -118,7 +139,7 @@ class CommandSession:
             ToolkitError: it could not be asked for, or its session is lost.
             OutputGone: nobody reads its output any more; the command is ended.
         """
-        began, told, tries, progress = time.monotonic(), False, 0, self._progress
+        began, tries, progress = time.monotonic(), 0, self._progress
         while True:
             try:
                 channel = self._open()
@@ -126,19 +147,20 @@ class CommandSession:
                 limit = (self._command.keep or KEEP_S) if self._welcomed else FIRST_S
                 if time.monotonic() - began > limit:
                     raise
-                if self._welcomed and not told and tries >= len(PAUSES):
-                    self._notice("the connection is lost; trying again")
-                    told = True
+                if self._welcomed and tries == len(PAUSES):
+                    self._watcher.told("the connection is lost; trying again")
                 time.sleep(PAUSES[min(tries, len(PAUSES) - 1)])
                 tries += 1
                 continue
-            if told:
-                self._notice("the connection is back")
+            if self._welcomed:
+                self._watcher.back()
             try:
                 self._converse(channel)
             except (OSError, BadFrame) as problem:
                 if tries > MOST_TRIES:
                     raise Interrupted(f"the connection breaks again and again: {problem}") from problem
+                self._attached = False
+                self._watcher.lost()
                 time.sleep(PAUSES[min(tries, len(PAUSES) - 1)])
                 tries += 1
             else:
@@ -147,12 +169,17 @@ class CommandSession:
             finally:
                 channel.close()
             if self._progress != progress:
-                progress, began, told, tries = self._progress, time.monotonic(), False, 0
+                progress, began, tries = self._progress, time.monotonic(), 0
 
     @property
     def _progress(self) -> tuple[int, int]:
         """What has arrived, here and there; a connection that changes none of it has been of no use."""
         return self._inbox.received, self._outbox.acknowledged
+
+    @property
+    def attached(self) -> bool:
+        """Whether there is a connection over which the command can be told something."""
+        return self._attached
 
     def signal(self, number: int) -> None:
         """Send a signal to the command."""
@@ -215,7 +242,7 @@ class CommandSession:
                 os.read(fd, 4096)
             elif fd == self._streams.input_fd() and self._may_read():
                 self._read_input()
-        if self._output and self._streams.output_fd(self._output[0].kind) in found:
+        if self._sink() in found:
             self._write_output()
 
     def _wanted(self, channel: Channel) -> dict[int, int]:
@@ -225,7 +252,7 @@ class CommandSession:
         source = self._streams.input_fd()
         if source is not None and self._may_read():
             wanted[source] = select.POLLIN
-        if self._output and (sink := self._streams.output_fd(self._output[0].kind)) is not None:
+        if (sink := self._sink()) is not None:
             wanted[sink] = wanted.get(sink, 0) | select.POLLOUT
         return wanted
 
@@ -288,11 +315,14 @@ class CommandSession:
     # --- output -------------------------------------------------------------------------------------------------------
 
     def _write_output_of_memory(self) -> None:
-        while self._output and self._streams_need_no_poll(self._output[0].kind):
+        while self._output and self._sink() is None:
             self._write_output()
 
-    def _streams_need_no_poll(self, kind: int) -> bool:
-        return kind == EXIT or self._streams.output_fd(kind) is None
+    def _sink(self) -> int | None:
+        """The descriptor that has to be ready for what is to be written next; None if there is none."""
+        if not self._output or self._output[0].kind == EXIT:
+            return None
+        return self._streams.output_fd(self._output[0].kind)
 
     def _write_output(self) -> None:
         first = self._output[0]

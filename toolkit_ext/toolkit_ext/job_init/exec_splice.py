@@ -40,7 +40,7 @@ class Splice:
         self._loop, self._gate, self._port, self._gone = loop, _Side(gate), port, gone
         self._addresses = addresses
         self._job: _Side | None = None
-        self._why = "nothing listens"
+        self._why = ""
         self._over = False
         self.deadline: float | None = time.monotonic() + CONNECT_S
         self._try_next()
@@ -61,7 +61,7 @@ class Splice:
                 self._job = _Side(connection)
                 self._loop.watch(self._job.fd, OUT, self._connected)
                 return
-            self._why = os.strerror(state)
+            self._why = self._why or os.strerror(state)
             connection.close()
         self._refuse()
 
@@ -69,7 +69,7 @@ class Splice:
         assert self._job is not None
         state = self._job.connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if state:
-            self._why = os.strerror(state)
+            self._why = self._why or os.strerror(state)
             self._loop.forget(self._job.fd)
             self._job.connection.close()
             self._job = None
