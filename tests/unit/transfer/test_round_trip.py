@@ -23,6 +23,7 @@ from toolkit_client.transfer.sender import Sender, Wanted
 from toolkit_client.transfer.walk import FILE, Entry, walk
 
 MIB = 1 << 20
+PLAIN = Options()
 NAMES = st.one_of(
     st.sampled_from([b"a", b"b", b"a.b", b"new\nline", b"\xff\xfe", "ü𝄞".encode(), b"-rf", b" ", b"n" * 255]),
     st.binary(min_size=1, max_size=5).filter(lambda name: not {0, 47} & set(name) and name not in (b".", b"..")),
@@ -67,8 +68,7 @@ def picture(folder: Path | bytes) -> dict[bytes, tuple[object, ...]]:
     found: dict[bytes, tuple[object, ...]] = {}
     with Beneath(root) as beneath:
         for entry in walk(beneath):
-            content = (root + b"/" + entry.path) if entry.kind == FILE else None
-            read = open(content, "rb").read() if content else b""
+            read = Path(os.fsdecode(root + b"/" + entry.path)).read_bytes() if entry.kind == FILE else b""
             time = 0 if entry.kind == "link" else entry.mtime_ns
             found[entry.path] = (entry.kind, entry.mode if entry.kind != "link" else 0, time, entry.target, read)
     return found
@@ -94,7 +94,7 @@ class Ends:
         except FileNotFoundError:
             return 0
 
-    def sync(self, options: Options = Options(), cut: int | None = None, **more: object) -> Receiver:
+    def sync(self, options: Options = PLAIN, cut: int | None = None, **more: object) -> Receiver:
         """One try; `cut`: the stream breaks after so many bytes."""
         staging = os.open(self.staging, os.O_RDONLY)
         with Beneath(self.source) as source, Beneath(self.target) as target, Beneath(self.target) as seen:

@@ -14,6 +14,7 @@ from toolkit_client.errors import InvalidRequest, NotFound, ToolkitError
 from toolkit_client.transfer.beneath import FOLDER_FLAGS, Beneath
 from toolkit_client.transfer.compare import Comparison, Options, leave_out, without
 from toolkit_client.transfer.link import DataLink, Interrupted, Query, interruptions
+from toolkit_client.transfer.memory import keep_freed_memory
 from toolkit_client.transfer.outcome import PAUSES, Outcome, until_through
 from toolkit_client.transfer.paths import split_path, text_of_path
 from toolkit_client.transfer.progress import Progress
@@ -297,6 +298,7 @@ def pull(
         ToolkitError: the site refused it; what arrived until then stays.
         Interrupted: no connection, however often it was tried.
     """
+    keep_freed_memory()
     options, progress = options or Options(), progress or Progress()
     names = None
     if name is not None:

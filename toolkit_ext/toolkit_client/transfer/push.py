@@ -13,6 +13,7 @@ from toolkit_client.errors import InvalidRequest, NotFound
 from toolkit_client.transfer.beneath import Beneath
 from toolkit_client.transfer.compare import Comparison, Options, leave_out, without
 from toolkit_client.transfer.link import DataLink, Query, interruptions, records_of
+from toolkit_client.transfer.memory import keep_freed_memory
 from toolkit_client.transfer.outcome import PAUSES, Outcome, until_through
 from toolkit_client.transfer.paths import split_path, text_of_path
 from toolkit_client.transfer.progress import Progress
@@ -212,6 +213,7 @@ def push(
         ToolkitError: the site refused it; what arrived until then stays.
         Interrupted: no connection, however often it was tried.
     """
+    keep_freed_memory()
     options, progress = options or Options(), progress or Progress()
     path = os.fsencode(local)
     name: bytes | None = None

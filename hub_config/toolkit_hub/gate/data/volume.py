@@ -18,6 +18,7 @@ from typing import ParamSpec, TypeVar
 
 from toolkit_client.errors import InternalError
 from toolkit_client.transfer.beneath import Beneath
+from toolkit_client.transfer.memory import keep_freed_memory
 from toolkit_hub.domain.data_content import Place
 from toolkit_hub.volumes.layout import Volumes
 from toolkit_spawner.hardening import CONTAINER_GID, CONTAINER_UID
@@ -47,6 +48,7 @@ class VolumeThreads:
     """The threads that touch users' files. One for the gate."""
 
     def __init__(self) -> None:
+        keep_freed_memory()
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="volume", initializer=_as_jobs_user)
 
     async def run(self, work: Callable[P, ResultT], *args: P.args, **kwargs: P.kwargs) -> ResultT:
