@@ -1,7 +1,7 @@
 """The file rights of the jobs' user, taken on by one thread: what it opens then, a job could open as well.
 
-Linux has the user id for file access, the *fsuid*, for each thread (credentials(7)); with one that is not root's, the thread has no
-power over permissions either.
+Linux has the user id for file access, the *fsuid*, for each thread (credentials(7)); with one that is not root's, the thread
+has no power over permissions either.
 """
 
 from __future__ import annotations

@@ -34,11 +34,10 @@ FILES = st.builds(
     st.sampled_from([0, 7]),
 )
 LINKS = st.sampled_from([("link", b"a"), ("link", b"nowhere/else"), ("link", b"../out")])
-TREES = st.recursive(
-    st.one_of(FILES, LINKS),
-    lambda inner: st.dictionaries(NAMES, inner, max_size=4).map(lambda d: ("folder", d)),
-    max_leaves=12,
+FOLDERS: st.SearchStrategy[tuple[str, object]] = st.deferred(
+    lambda: st.dictionaries(NAMES, st.one_of(FILES, LINKS, FOLDERS), max_size=3).map(lambda inside: ("folder", inside))
 )
+TREES = st.one_of(FILES, LINKS, FOLDERS)
 ROOTS = st.dictionaries(NAMES, TREES, max_size=4)
 MODES = [0o644, 0o600, 0o755, 0o400, 0o664]
 

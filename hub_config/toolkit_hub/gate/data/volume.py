@@ -1,8 +1,8 @@
 """A volume's folders, opened for one request, and the threads that work in them.
 
 What users have put there is touched by threads that have the file rights of the jobs' user and no others: whatever goes
-wrong with a name, they cannot open what a job could not, and what they make belongs to the jobs (`volumes.jobs_user`). The folders that
-only root passes are opened before.
+wrong with a name, they cannot open what a job could not, and what they make belongs to the jobs (`volumes.jobs_user`). The
+folders that only root passes are opened before.
 """
 
 from __future__ import annotations
