@@ -46,6 +46,11 @@ class DataHouse(House):
         self.live = self.volumes.live(self.data_id)
         self.staging = self.volumes.staging(self.data_id)
 
+    @property
+    def made_connections(self) -> int:
+        """Requests that the gate has begun to answer."""
+        return sum(server.requests_count for server in self._gates[0]._servers)
+
     def stop(self) -> None:
         super().stop()
         shutil.rmtree(self.outside)

@@ -98,7 +98,8 @@ def log(state: State, name: str, limit: int | None, output: Output) -> None:
 def size(state: State, name: str, measure: bool, output: Output) -> None:
     """Show how much the data NAME takes: bytes and number of its files, and the bytes on the disk with all versions.
 
-    It is measured from time to time, and now if it never was: `asOf` tells when that was. What was pushed or committed since is in `disk` already.
+    It is measured from time to time, and now if it never was: `asOf` tells when that was. What was pushed or committed since
+    is in `disk` already.
 
     Needs data:get.
     """

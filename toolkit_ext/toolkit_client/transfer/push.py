@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import threading
@@ -16,15 +17,18 @@ from toolkit_client.transfer.link import DataLink, Query, interruptions, records
 from toolkit_client.transfer.memory import keep_freed_memory
 from toolkit_client.transfer.outcome import PAUSES, Outcome, until_through
 from toolkit_client.transfer.paths import split_path, text_of_path
-from toolkit_client.transfer.progress import Progress
+from toolkit_client.transfer.progress import OneAtATime, Progress
 from toolkit_client.transfer.records import CHUNK_SIZE, ENTRY, NOTE, SMALL_SIZE, file_key
 from toolkit_client.transfer.sender import Sender, Wanted, digest_of, open_file
-from toolkit_client.transfer.walk import FILE, FOLDER, OTHER, Entry, Problem, entry_at, walk
+from toolkit_client.transfer.streams import SideStreams, folders_above
+from toolkit_client.transfer.walk import FILE, FOLDER, OTHER, Entry, Problem, entry_at, order, walk
 
 __all__ = ["Listing", "push"]
 
 #: A file that arrived with a wrong hash, or changed meanwhile, is sent again so many times.
 _AGAIN = 2
+#: Seconds between signs of life of a main stream that waits for others: the gate gives up on silence.
+_SIGN_OF_LIFE_S = 20.0
 
 
 class Listing:
@@ -78,11 +82,11 @@ class _Push:
         self._tries: dict[str, int] = {}
         #: Half-sent files that turned out wrong are not gone on with.
         self._from_the_start: set[str] = set()
+        self._lock = threading.Lock()
 
     def attempt(self, outcome: Outcome) -> bool:
         """Send what differs now. Returns false if something has to be sent again. Raises Interrupted."""
         with Beneath(self._local) as beneath:
-            sender = Sender(beneath)
             # Asked before the push begins: what is refused is refused here.
             listing = Listing(
                 self._link,
@@ -98,12 +102,41 @@ class _Push:
                 for item in items:
                     self._show.item("would remove" if item.remove else "would send", self._shown(item))
                 return True
-            query: Query = {"path": self._into, "replace": self._options.delete}
-            blocks = self._counted(sender.blocks(items), outcome)
-            answer = self._link.open("POST", self._ref, "push", query=query, body=blocks)
-            with answer, interruptions("the site"):
-                sums = json.loads(answer.read())
+            with SideStreams(lambda item: self._send_beside(item, side, outcome)) as side:
+                blocks = Sender(beneath).blocks(self._with_large_ones_beside(items, side))
+                sums = [self._send(self._counted(blocks, outcome)), *side.sums]
         return self._settle(sums, outcome)
+
+    def _send(self, blocks: Iterator[bytes]) -> dict[str, Any]:
+        """One stream; the sums that answer it."""
+        query: Query = {"path": self._into, "replace": self._options.delete}
+        answer = self._link.open("POST", self._ref, "push", query=query, body=blocks)
+        with answer, interruptions("the site"):
+            sums: dict[str, Any] = json.loads(answer.read())
+            return sums
+
+    def _send_beside(self, item: Wanted, side: SideStreams[dict[str, Any]], outcome: Outcome) -> dict[str, Any]:
+        with Beneath(self._local) as beneath:
+            blocks = side.as_long_as_wished(Sender(beneath).blocks([item]))
+            return self._send(self._counted(blocks, outcome))
+
+    def _with_large_ones_beside(
+        self, items: Iterator[Wanted], side: SideStreams[dict[str, Any]]
+    ) -> Iterator[Wanted | None]:
+        """What goes in the main stream. Folders that large files went into get their times at its end."""
+        written: set[bytes] = set()
+        for item in items:
+            if side.take(item):
+                written.update(folders_above(item.as_path or item.entry.path))
+            else:
+                yield item
+        while not side.finished(_SIGN_OF_LIFE_S):
+            yield None
+        if self._name is None and written:
+            with Beneath(self._local) as beneath:
+                for path in sorted(written, key=order):
+                    with contextlib.suppress(NotFound, OSError):
+                        yield Wanted(entry_at(beneath, path))
 
     def _wanted(self, beneath: Beneath, listing: Listing, outcome: Outcome) -> Iterator[Wanted]:
         comparison = Comparison(self._options, lambda mine, _: self._same_content(beneath, mine, listing))
@@ -164,28 +197,30 @@ class _Push:
     def _counted(self, blocks: Iterator[bytes], outcome: Outcome) -> Iterator[bytes]:
         for block in blocks:
             yield block
-            outcome.moved += len(block)
+            with self._lock:
+                outcome.moved += len(block)
             self._show.passed(0, len(block))
 
-    def _settle(self, sums: dict[str, Any], outcome: Outcome) -> bool:
-        """Take the answer in. What arrived wrong, or changed meanwhile, is sent again; returns whether nothing has to be."""
-        outcome.take(sums)
+    def _settle(self, answers: list[dict[str, Any]], outcome: Outcome) -> bool:
+        """Take the sums in. What arrived wrong, or changed meanwhile, is sent again; returns whether nothing has to be."""
         again = False
-        for problem in sums.get("problems", []):
-            path = str(problem.get("path", ""))
-            if problem.get("code") in ("digest", "partial") and self._another_try(path):
-                self._from_the_start.add(path)
-                again = True
-            else:
-                outcome.problem(path, str(problem.get("problem", "")), str(problem.get("code", "")))
-        told = len(sums.get("problems", []))
-        outcome.problem_count += max(0, int(sums.get("problemCount", told)) - told)
         outcome.changed = []
-        for path in sums.get("changed", []):
-            if self._another_try(path):
-                again = True
-            else:
-                outcome.changed.append(path)
+        for sums in answers:
+            outcome.take(sums)
+            told = sums.get("problems", [])
+            for problem in told:
+                path = str(problem.get("path", ""))
+                if problem.get("code") in ("digest", "partial") and self._another_try(path):
+                    self._from_the_start.add(path)
+                    again = True
+                else:
+                    outcome.problem(path, str(problem.get("problem", "")), str(problem.get("code", "")))
+            outcome.problem_count += max(0, int(sums.get("problemCount", 0)) - len(told))
+            for path in sums.get("changed", []):
+                if self._another_try(path):
+                    again = True
+                else:
+                    outcome.changed.append(path)
         return not again
 
     def _another_try(self, path: str) -> bool:
@@ -214,7 +249,7 @@ def push(
         Interrupted: no connection, however often it was tried.
     """
     keep_freed_memory()
-    options, progress = options or Options(), progress or Progress()
+    options, progress = options or Options(), OneAtATime(progress or Progress())
     path = os.fsencode(local)
     name: bytes | None = None
     if not os.path.isdir(path):

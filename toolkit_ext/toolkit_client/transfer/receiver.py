@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from toolkit_client.errors import InsufficientStorage, InvalidRequest, NotFound
@@ -160,6 +160,12 @@ class Receiver:
                 self.sums.problem(record.entry.path, error.strerror or str(error))
                 self._skip(record, error.strerror or str(error))
 
+    def revisit(self, folders: Iterable[Entry]) -> None:
+        """Put the modes and times right of folders that others have written in meanwhile."""
+        self._leave_folders(None)
+        self._folders += folders
+        self._leave_folders(None)
+
     def close(self) -> None:
         """End of the stream, whole or not: what was half sent stays in the staging folder, to be gone on with."""
         if self._open is not None:
@@ -182,7 +188,7 @@ class Receiver:
         elif type_ == BEGIN:
             self._between(record.entry)
             self._begin(record.entry, record.number, bool(record.mark))
-        elif type_ == HOLE:
+        elif type_ == HOLE and record.number:  # none at all is a sign of life
             self._hole(record.number)
         elif type_ == FINISH:
             self._finish(record)
