@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import random
@@ -128,6 +129,10 @@ class CuttingLine:
             threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _serve(self, client: socket.socket) -> None:
+        with contextlib.suppress(ConnectionError):  # the other side has gone first
+            self._pass_on(client)
+
+    def _pass_on(self, client: socket.socket) -> None:
         with client, socket.create_connection(("127.0.0.1", self._target)) as gate:
             head = b""
             while b"\r\n\r\n" not in head:
