@@ -154,8 +154,8 @@ def test_fifty_cuts_at_random_change_nothing(
     monkeypatch.setattr(streams, "LARGE", large)
     fill(local, files=60)
     chance = random.Random(direction)
-    cuts = [int(10 ** chance.uniform(1, 6.2)) for _ in range(50)]
-    line = CuttingLine(house.site.jobs_port, cuts)
+    cuts = [int(10 ** chance.uniform(1, 6.2)) for _ in range(500)]
+    line = CuttingLine(house.site.jobs_port, cuts, most=50)
     link = house.link(url=line.url)
     try:
         if direction == "push":
@@ -167,8 +167,8 @@ def test_fifty_cuts_at_random_change_nothing(
             outcome = pull(link, "images", b"", result, pauses=(0.001,) * 60)
     finally:
         line.close()
-    assert line.made + line.left >= 45
-    assert outcome.interruptions >= min(line.made, 5)
+    assert line.made >= 50
+    assert outcome.interruptions >= 15  # several streams may break at once
     assert outcome.problems == []
     assert picture(result) == picture(local)
     eventually(lambda: os.listdir(house.staging) == [])

@@ -8,6 +8,8 @@ import os
 import tempfile
 import threading
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from http.client import HTTPResponse
 from pathlib import Path
 
 from toolkit_client.errors import InvalidRequest, NotFound, ToolkitError
@@ -31,8 +33,9 @@ __all__ = ["STAGING", "pull"]
 #: Folder beside what is pulled, for files that are not whole yet; it goes when the pull is through.
 STAGING = ".toolkit-pull"
 #: Files, and bytes, that are asked for at a time.
-_BATCH_FILES = 4000
-_BATCH_BYTES = 256 * 1024 * 1024
+_FIRST_BATCH = 250
+_BATCH_FILES = 2000
+_BATCH_BYTES = 64 * 1024 * 1024
 _AGAIN = 2
 
 
@@ -166,10 +169,33 @@ class _Pull:
         self, wanted: Iterator[Wanted], receiver: Receiver, staging: int, side: SideStreams[Sums], outcome: Outcome
     ) -> list[Entry]:
         """Fetch it, large files beside the rest; returns the folders that those went into."""
-        batch: list[Wanted] = []
-        size = 0
-        way: list[Entry] = []
         written: dict[bytes, Entry] = {}
+        coming: tuple[list[Wanted], Future[HTTPResponse]] | None = None
+        with ThreadPoolExecutor(1, thread_name_prefix="toolkit-ask") as asking:
+            try:
+                # The next files are asked for before the last ones are read: the other end need not wait for us.
+                for batch in self._batches(wanted, side, written, outcome):
+                    following = batch, asking.submit(self._ask, batch, staging)
+                    before, coming = coming, following
+                    if before is not None:
+                        self._read(before[0], before[1].result(), receiver, outcome)
+                if coming is not None:
+                    last, coming = coming, None
+                    self._read(last[0], last[1].result(), receiver, outcome)
+            finally:
+                if coming is not None:
+                    coming[1].add_done_callback(_close_unread)
+        while not side.finished(60):
+            pass
+        return list(written.values())
+
+    def _batches(
+        self, wanted: Iterator[Wanted], side: SideStreams[Sums], written: dict[bytes, Entry], outcome: Outcome
+    ) -> Iterator[list[Wanted]]:
+        """What is asked for at a time: little at first, for an early begin."""
+        batch: list[Wanted] = []
+        size, limit = 0, _FIRST_BATCH
+        way: list[Entry] = []
         for item in wanted:
             if self._options.dry_run or item.remove:
                 self._here_only(item, outcome)
@@ -183,18 +209,15 @@ class _Pull:
                 continue
             batch.append(item)
             size += item.entry.size
-            if len(batch) >= _BATCH_FILES or size >= _BATCH_BYTES:
-                self._fetch(batch, receiver, staging, outcome)
-                batch, size = [], 0
+            if len(batch) >= limit or size >= _BATCH_BYTES:
+                yield batch
+                batch, size, limit = [], 0, min(limit * 2, _BATCH_FILES)
         if batch:
-            self._fetch(batch, receiver, staging, outcome)
-        while not side.finished(60):
-            pass
-        return list(written.values())
+            yield batch
 
     def _fetch_beside(self, item: Wanted, side: SideStreams[Sums], outcome: Outcome) -> Sums:
         with self._receiving() as (receiver, staging):
-            self._fetch([item], receiver, staging, outcome, side)
+            self._read([item], self._ask([item], staging), receiver, outcome, side)
         return receiver.sums
 
     def _here_only(self, item: Wanted, outcome: Outcome) -> None:
@@ -209,16 +232,18 @@ class _Pull:
         except OSError as error:
             outcome.problem(shown, f"cannot be removed here: {error.strerror or error}")
 
-    def _fetch(
+    def _ask(self, batch: list[Wanted], staging: int) -> HTTPResponse:
+        query: Query = {"path": self._remote, "version": self._version}
+        return self._link.open("POST", self._ref, "pull", query=query, body=self._asked(batch, staging))
+
+    def _read(
         self,
         batch: list[Wanted],
+        answer: HTTPResponse,
         receiver: Receiver,
-        staging: int,
         outcome: Outcome,
         side: SideStreams[Sums] | None = None,
     ) -> None:
-        query: Query = {"path": self._remote, "version": self._version}
-        answer = self._link.open("POST", self._ref, "pull", query=query, body=self._asked(batch, staging))
         receiver.next_stream()
         with answer:
             blocks = blocks_of(answer)
@@ -280,6 +305,11 @@ class _Pull:
         with contextlib.suppress(OSError, NotFound), Beneath(self._local) as beneath:
             remove_content(beneath, STAGING.encode())
             os.rmdir(STAGING, dir_fd=beneath.root)
+
+
+def _close_unread(coming: Future[HTTPResponse]) -> None:
+    if coming.exception() is None:
+        coming.result().close()
 
 
 def _staging(local: Beneath) -> int:

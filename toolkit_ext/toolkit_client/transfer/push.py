@@ -118,7 +118,9 @@ class _Push:
     def _send_beside(self, item: Wanted, side: SideStreams[dict[str, Any]], outcome: Outcome) -> dict[str, Any]:
         with Beneath(self._local) as beneath:
             blocks = side.as_long_as_wished(Sender(beneath).blocks([item]))
-            return self._send(self._counted(blocks, outcome))
+            sums = self._send(self._counted(blocks, outcome))
+        self._tell(item)
+        return sums
 
     def _with_large_ones_beside(
         self, items: Iterator[Wanted], side: SideStreams[dict[str, Any]]
@@ -130,6 +132,7 @@ class _Push:
                 written.update(folders_above(item.as_path or item.entry.path))
             else:
                 yield item
+                self._tell(item)
         while not side.finished(_SIGN_OF_LIFE_S):
             yield None
         if self._name is None and written:
@@ -147,9 +150,6 @@ class _Push:
                 self._show.there(comparison.unchanged - files, comparison.unchanged_size - size)
                 files, size = comparison.unchanged, comparison.unchanged_size
             yield self._continued(item, listing)
-            self._show.item("removed" if item.remove else "sent", self._shown(item))
-            if item.entry.kind == FILE and not item.remove:
-                self._show.passed(1, 0)
         self._show.there(comparison.unchanged - files, comparison.unchanged_size - size)
         outcome.unchanged = comparison.unchanged
 
@@ -226,6 +226,11 @@ class _Push:
     def _another_try(self, path: str) -> bool:
         self._tries[path] = self._tries.get(path, 0) + 1
         return self._tries[path] <= _AGAIN
+
+    def _tell(self, item: Wanted) -> None:
+        self._show.item("removed" if item.remove else "sent", self._shown(item))
+        if item.entry.kind == FILE and not item.remove:
+            self._show.passed(1, 0)
 
     def _shown(self, item: Wanted) -> str:
         path = item.as_path or item.entry.path
