@@ -13,6 +13,7 @@ import statistics
 import subprocess
 import time
 from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
 from tests.bench.data_world import (
@@ -193,9 +194,10 @@ def memory(site: RunningSite, size: int = 256 * _MIB, files: int = 4000) -> Row:
     time.sleep(3)
     with Peak(site, "service", "gate") as idle:
         time.sleep(2)
-    with Peak(site, "service", "gate") as peak:
-        running = [subprocess.Popen(command, env=world.environment, stdout=subprocess.DEVNULL) for command in commands]
-        assert [process.wait() for process in running] == [0] * len(commands)
+    with Peak(site, "service", "gate") as peak, ThreadPoolExecutor(len(commands)) as pool:
+        list(pool.map(world.timed, commands))
+    assert idle.count > 10
+    assert peak.count > 10
     assert [tally(folder) for folder in (*pushed, *pulled)] == [whole] * len(commands)
     for folder in (first, source, *pushed, *pulled):
         (folder / "file").unlink()

@@ -22,7 +22,7 @@ from types import TracebackType
 from typing import Self
 
 from tests.support.running_site import RunningSite, wait_until
-from toolkit_hub.host.packages import find_program
+from toolkit_hub.host.packages import FOR_BENCH, ensure_packages, find_program
 from toolkit_hub.volumes.layout import Volumes
 
 __all__ = [
@@ -46,10 +46,21 @@ _BLOCK = 16 * 2**20
 _ROOM = 3 * BIG + 6 * 2**30
 
 
+def _ensure_reference() -> None:
+    """Have rsync and OpenSSH installed, unless that would open a port of this machine."""
+    if Path("/run/systemd/system").exists() and find_program("sshd") is None:
+        raise SystemExit(
+            "The bench of data is beside OpenSSH. Installing it starts an SSH server on port 22 of this machine, so do it "
+            "yourself: apt-get install openssh-server rsync"
+        )
+    ensure_packages(FOR_BENCH, print)
+
+
 class Ssh:
     """An sshd on loopback with keys of its own. It and its client read nothing of the user's, and nothing of the machine's."""
 
     def __init__(self, folder: Path) -> None:
+        _ensure_reference()
         folder.mkdir(mode=0o700)
         for name in ("host", "id"):
             subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)], check=True)
@@ -73,7 +84,7 @@ class Ssh:
 
     def start(self) -> None:
         program = find_program("sshd")
-        assert program, "sshd is not installed: `setup --for-tests` does that"
+        assert program
         if os.geteuid() == 0:
             Path("/run/sshd").mkdir(exist_ok=True)  # where it shuts itself in; the machine's own start script makes it
         with (self._folder / "log").open("wb") as log:

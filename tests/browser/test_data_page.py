@@ -5,103 +5,25 @@ from __future__ import annotations
 
 import io
 import os
-import re
 import tarfile
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Download, Locator, Page, Route, expect
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
-from tests.browser.conftest import SCREENSHOTS, sign_in
+from tests.browser.conftest import sign_in
+from tests.browser.data_house import choose, make_data, opened, picture, row, saved
+from tests.browser.data_house import complaints as complaints
+from tests.browser.data_house import house as house
 from tests.support.running_site import PASSWORD, RunningSite
-from toolkit_client.access_models import NewData, NewMember, NewPolicy, NewRole
-from toolkit_hub.domain import data, members, policies, roles
-from toolkit_hub.domain.access import Actor, actor_by_sign_in_name
-from toolkit_hub.volumes.layout import Volumes
 
 pytestmark = [pytest.mark.browser, pytest.mark.engine]
 
 HOSTILE = "<img src=x onerror=alert(1)>.html"
 #: Escapes that the page shows for a line end, a turn of the direction of writing, and a byte that is no text.
 RAW = b"line\nend \xe2\x80\xaetxt.exe \xff"
-
-
-@pytest.fixture(scope="module")
-def house(site: RunningSite) -> RunningSite:
-    for name in ("dana", "reader"):
-        site.token(name)
-    return site
-
-
-@pytest.fixture
-def complaints(context: BrowserContext) -> Iterator[list[str]]:
-    """What the browser says against a page, as of its content security policy: nothing. Refused requests are looked at by the
-    tests themselves."""
-    said: list[str] = []
-    context.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
-    context.on("weberror", lambda error: said.append(str(error.error)))
-    yield said
-    assert [text for text in said if "Failed to load resource" not in text] == []
-
-
-def known(actor: Actor | None) -> Actor:
-    assert actor is not None
-    return actor
-
-
-def make_data(site: RunningSite, reader: str = "", may: str = "data:get") -> tuple[str, Path]:
-    """Data of dana with a new name, its id, and the folder of its live content; `reader` may read it, or what else is given."""
-    store = site.store()
-    with store.begin() as session:
-        dana = known(actor_by_sign_in_name(session, "dana"))
-        made, _ = data.create_data(session, dana, NewData(name=f"d{uuid.uuid4().hex[:12]}"))
-        if reader:
-            role = f"acme.dana.{made.name}"
-            roles.create_role(session, dana, NewRole(name=role))
-            policies.add_policy(session, dana, "role", role, NewPolicy(policy=f"{may}@{made.urn}"))
-            members.add_member(session, dana, "role", role, NewMember(user=f"acme.{reader}"))
-    store.close()
-    volumes = Volumes(site.settings.data_root)
-    volumes.ensure(made.id)
-    return made.id, volumes.live(made.id)
-
-
-def opened(context: BrowserContext, site: RunningSite, data_id: str, user: str = "dana") -> Page:
-    page = context.new_page()
-    sign_in(page, site, user, PASSWORD)
-    page.goto(f"{site.url}/services/toolkit/data/{data_id}")
-    return page
-
-
-def row(page: Page, name: str) -> Locator:
-    return page.locator("table.files tbody tr").filter(
-        has=page.locator(".name", has_text=re.compile(f"^{re.escape(name)}$"))
-    )
-
-
-def choose(page: Page, button: str, *paths: Path) -> None:
-    with page.expect_file_chooser() as waiting:
-        page.get_by_role("button", name=button).click()
-    waiting.value.set_files(paths)
-
-
-def saved(page: Page, button: Locator) -> tuple[Download, bytes]:
-    with page.expect_download() as waiting:
-        button.click()
-    return waiting.value, Path(waiting.value.path()).read_bytes()
-
-
-def picture(page: Page, name: str) -> None:
-    """To be looked at: wide and narrow; nothing may stick out."""
-    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    for width in (1280, 400):
-        page.set_viewport_size({"width": width, "height": 900})
-        page.screenshot(path=SCREENSHOTS / f"data-{name}-{width}.png", full_page=True)
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
-    page.set_viewport_size({"width": 1280, "height": 800})
 
 
 def test_create_upload_and_get_it_back(
@@ -250,61 +172,6 @@ def test_folders_and_names_by_keyboard(house: RunningSite, context: BrowserConte
     expect(page.locator("#told")).to_contain_text("is no folder, but a file")
 
 
-def test_an_upload_goes_on_where_it_broke(
-    house: RunningSite, context: BrowserContext, complaints: list[str], tmp_path: Path
-) -> None:
-    data_id, live = make_data(house)
-    large = tmp_path / "large.bin"
-    large.write_bytes(os.urandom(20 * 2**20))
-    context.add_init_script("window.later = 0; const now = Date.now; Date.now = () => now() + window.later;")
-    page = opened(context, house, data_id)
-    expect(page.get_by_role("button", name="Upload files")).to_be_visible()
-    asked: list[int] = []
-
-    def break_one(route: Route) -> None:
-        if offset_of(route.request.url) == 8:
-            route.abort("connectionreset")
-        else:
-            route.continue_()
-
-    page.route(re.compile("/upload.*offset="), break_one, times=2)
-    page.on("request", lambda request: asked.append(offset_of(request.url)) if request.method == "PUT" else None)
-    page.evaluate("window.later = 9 * 60 * 1000")  # the ticket is about to end
-    with page.expect_response(re.compile("/ticket$")) as renewed:
-        choose(page, "Upload files", large)
-    assert renewed.value.ok
-    expect(row(page, "large.bin")).to_be_visible()
-    assert asked == [0, 8, 8, 16]
-    assert (live / "large.bin").read_bytes() == large.read_bytes()
-
-
-def offset_of(url: str) -> int:
-    """In MiB."""
-    return int(url.rpartition("offset=")[2]) >> 20
-
-
-def test_an_upload_is_cancelled_and_taken_up_again(
-    house: RunningSite, context: BrowserContext, complaints: list[str], tmp_path: Path
-) -> None:
-    data_id, live = make_data(house)
-    files = [tmp_path / f"{number}.bin" for number in range(4)]
-    for file in files:
-        file.write_bytes(os.urandom(300_000))
-    page = opened(context, house, data_id)
-    waiting: list[Route] = []
-    page.route(re.compile("/upload.*offset="), lambda route: waiting.append(route))
-    choose(page, "Upload files", *files)
-    expect(page.locator("#all-words")).to_contain_text("0 of 4 files, 0 bytes of 1.1 MiB")
-    page.wait_for_function("document.querySelectorAll('#each li').length === 2")
-    page.get_by_role("button", name="Cancel").click()
-    expect(page.locator("#all-words")).to_have_text("Cancelled. 0 of 4 files are there.")
-    picture(page, "cancelled")
-    page.unroute_all()
-    page.get_by_role("button", name="Try again").click()
-    expect(row(page, "3.bin")).to_be_visible()
-    assert [(live / file.name).read_bytes() for file in files] == [file.read_bytes() for file in files]
-
-
 def test_what_the_rights_do_not_give(house: RunningSite, context: BrowserContext, complaints: list[str]) -> None:
     data_id, live = make_data(house, reader="reader")
     (live / "file").write_text("content")
@@ -332,31 +199,6 @@ def test_what_the_rights_do_not_give(house: RunningSite, context: BrowserContext
         assert context.request.get(f"{house.url}/services/toolkit/data/{hidden_id}{path}").status in (400, 404)
     page.goto(f"{house.url}/services/toolkit/data/{hidden_id}")
     expect(page.get_by_role("heading", name="no such data")).to_be_visible()
-
-
-def test_a_right_that_goes_while_the_page_is_open(
-    house: RunningSite, context: BrowserContext, complaints: list[str], tmp_path: Path
-) -> None:
-    data_id, live = make_data(house, reader="reader", may="data:get+data:set")
-    page = opened(context, house, data_id, "reader")
-    store = house.store()
-    with store.begin() as session:
-        dana = known(actor_by_sign_in_name(session, "dana"))
-        role = f"acme.dana.{data.get_data(session, dana, data_id).name}"
-        [policy] = policies.list_policies(session, dana, "role", role)
-        reading = NewPolicy(policy=policy.policy.replace("data:get+data:set", "data:get"))
-        policies.add_policy(session, dana, "role", role, reading)
-        policies.remove_policy(session, dana, "role", role, policy.id)
-    store.close()
-    files = [tmp_path / f"{number}.bin" for number in range(3)]
-    for file in files:
-        file.write_text("x")
-    choose(page, "Upload files", *files)
-    expect(page.locator("#all-words")).to_contain_text("data:set")
-    expect(page.locator("#all-words")).to_contain_text("0 of 3 files are there.")
-    assert list(live.iterdir()) == []
-    page.reload()
-    expect(page.get_by_text("You may read this data, and not change it")).to_be_visible()
 
 
 #: A request as the page's own script sends it.

@@ -112,7 +112,13 @@ def ground(workshop: Workshop, tmp_path: Path) -> Iterator[Ground]:
     for place in places:
         place.mkdir()
     yield Ground(
-        store, workshop.engine, workshop.prefix, *places, Volumes(tmp_path / "data"), Periods(), frozenset({f"{workshop.prefix}/default:1"})
+        store,
+        workshop.engine,
+        workshop.prefix,
+        *places,
+        Volumes(tmp_path / "data"),
+        Periods(),
+        frozenset({f"{workshop.prefix}/default:1"}),
     )
     store.close()
 

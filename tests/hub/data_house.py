@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
-import random
 import select
 import shutil
 import socket
@@ -45,6 +45,11 @@ class DataHouse(House):
         self.volumes.ensure(self.data_id)
         self.live = self.volumes.live(self.data_id)
         self.staging = self.volumes.staging(self.data_id)
+
+    @property
+    def made_connections(self) -> int:
+        """Requests that the gate has begun to answer."""
+        return sum(server.requests_count for server in self._gates[0]._servers)
 
     def stop(self) -> None:
         super().stop()
@@ -95,9 +100,10 @@ class DataHouse(House):
 class CuttingLine:
     """Stands between client and gate, and cuts connections after so many bytes of one direction."""
 
-    def __init__(self, port: int, cuts: list[int], seed: int = 0) -> None:
-        """`cuts`: bytes after which each next connection that carries content breaks; those behind the last one live."""
-        self._target, self._cuts, self._chance = port, list(cuts), random.Random(seed)
+    def __init__(self, port: int, cuts: list[int], most: int | None = None) -> None:
+        """`cuts`: bytes after which each next connection that carries content breaks, if it comes so far; those behind the last
+        one live, and all when `most` have broken."""
+        self._target, self._cuts, self._most = port, list(cuts), len(cuts) if most is None else most
         self.made = 0
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
@@ -106,10 +112,6 @@ class CuttingLine:
     @property
     def url(self) -> str:
         return f"http://data.localhost:{self.port}"
-
-    @property
-    def left(self) -> int:
-        return len(self._cuts)
 
     def close(self) -> None:
         self._listener.close()
@@ -123,6 +125,10 @@ class CuttingLine:
             threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _serve(self, client: socket.socket) -> None:
+        with contextlib.suppress(ConnectionError):  # the other side has gone first
+            self._pass_on(client)
+
+    def _pass_on(self, client: socket.socket) -> None:
         with client, socket.create_connection(("127.0.0.1", self._target)) as gate:
             head = b""
             while b"\r\n\r\n" not in head:
@@ -131,7 +137,8 @@ class CuttingLine:
                     return
                 head += piece
             content = b"/push" in head.split(b"\r\n")[0] or b"/pull" in head.split(b"\r\n")[0]
-            budget = self._cuts.pop(0) if content and self._cuts else None
+            cut = content and self._cuts and self.made < self._most
+            budget = self._cuts.pop(0) if cut else None
             # The gate knows itself by its own name and port.
             head = head.replace(f"localhost:{self.port}".encode(), f"localhost:{self._target}".encode())
             gate.sendall(head)

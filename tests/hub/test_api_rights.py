@@ -28,6 +28,7 @@ from toolkit_hub.service import ROUTES, Service
 
 #: What everybody may read, with the reason. Nothing else may go without an action.
 OPEN = {
+    "GET /transfer": "the address of the data host, the same for everybody",
     "GET /openapi.json": "describes the interface, and says nothing of the site",
     "ApiPage": "the same, as a page",
     "OAuthCallback": "checks the hub's state cookie and code",

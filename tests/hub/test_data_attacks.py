@@ -285,12 +285,8 @@ def test_tickets(house: DataHouse, monkeypatch: pytest.MonkeyPatch) -> None:
     saved = house.at("file/save", "POST", user=None, data={"ticket": good, "path": "f"})
     assert (saved.status_code, saved.content) == (200, b"content")
     assert house.at(f"file?path=f&ticket={good}", user=None).status_code == 401
-    from toolkit_hub import clock
-
-    later = clock.now().timestamp() + TICKET_S + 1
-    monkeypatch.setattr(
-        clock, "now", lambda: __import__("datetime").datetime.fromtimestamp(later, __import__("datetime").UTC)
-    )
+    later = clock.now() + timedelta(seconds=TICKET_S + 1)
+    monkeypatch.setattr(clock, "now", lambda: later)
     assert ask(good) == 401
 
 
@@ -389,4 +385,3 @@ def test_five_thousand_folders_within_each_other_are_listed_and_removed(house: D
     assert house.at("listing", timeout=60).status_code == 200
     assert house.link().json("POST", "images", "remove", body={"paths": ["d"]})["removed"] == 5001
     assert os.listdir(house.live) == []
-

@@ -145,7 +145,11 @@ class RunningSite:
     def unit(self, verb: str, name: str) -> None:
         """`start`, `stop` or `restart` one of proxy, hub, service, gate, and wait until it answers."""
         subprocess.run(
-            [sys.executable, "-m", "toolkit_hub.host.units", verb, name], env=self.environment, check=True, timeout=90
+            [sys.executable, "-m", "toolkit_hub.host.units", verb, name],
+            env=self.environment,
+            stdout=subprocess.DEVNULL,
+            check=True,
+            timeout=90,
         )
 
     def unit_pid(self, name: str) -> int:

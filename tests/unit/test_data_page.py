@@ -1,4 +1,4 @@
-"""The pages of data: a folder page by page, names that are any bytes, what is offered to whom, and the tickets."""
+"""The pages of data: names that are any bytes, long folders, what is offered to whom, forms, and tickets."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import html
 import os
 import re
 from datetime import timedelta
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from unittest.mock import AsyncMock, Mock
@@ -23,9 +22,6 @@ from tests.unit.conftest import People
 from toolkit_client.access_models import Data as WireData
 from toolkit_client.access_models import NewData, NewMember, NewPolicy, NewRole
 from toolkit_client.data_models import Commit, NewVersion
-from toolkit_client.errors import InvalidRequest, NotFound, ServiceUnavailable
-from toolkit_client.transfer.beneath import Beneath
-from toolkit_client.transfer.walk import FOLDER, Entry, walk
 from toolkit_hub import clock
 from toolkit_hub.configure import Toolkit
 from toolkit_hub.domain import data, data_usage, data_versions, members, policies, roles
@@ -37,12 +33,10 @@ from toolkit_hub.pages.data import crumbs, data_specs
 from toolkit_hub.pages.handlers import PageHandler, page_specs
 from toolkit_hub.pages.shown import pieces, size_words, when_words
 from toolkit_hub.store.tables import new_id
-from toolkit_hub.volumes.browse import LONGEST_PATH, FolderPage, Spot, look, spot_of
 from toolkit_hub.volumes.layout import Volumes
 from toolkit_hub.volumes.manifest import ManifestWriter
 from toolkit_hub.volumes.usage import Measured
 
-ID = "11111111-1111-1111-1111-111111111111"
 HOSTILE = [
     b"<img src=x onerror=alert(1)>.html",
     b"' onclick=alert(1) \" x=",
@@ -52,110 +46,6 @@ HOSTILE = [
     b"{{ 7 * 7 }}%2e&amp;?#",
     b"n" * 255,
 ]
-
-
-@pytest.fixture
-def volumes(tmp_path: Path) -> Volumes:
-    made = Volumes(tmp_path / "data")
-    made.ensure(ID)
-    return made
-
-
-def names(found: FolderPage) -> list[bytes]:
-    return [spot_of(entry).name for entry in found.entries]
-
-
-# --- a folder ---------------------------------------------------------------------------------------------------------
-
-
-def test_the_pages_of_a_folder_have_everything_once(volumes: Volumes) -> None:
-    live = volumes.live(ID)
-    for number in range(53):
-        (live / f"{number}").touch()
-    for number in range(7):
-        (live / f"folder {number}").mkdir()
-    wanted = sorted(os.fsencode(path.name) for path in live.iterdir() if path.is_dir())
-    wanted += sorted(os.fsencode(path.name) for path in live.iterdir() if path.is_file())
-    seen: list[FolderPage] = []
-    after = None
-    while True:
-        seen.append(look(volumes, ID, None, b"", after=after, page=10))
-        after = seen[-1].after
-        if after is None:
-            break
-        assert Spot.parse(bytes(after)) == after
-    assert [name for found in seen for name in names(found)] == wanted
-    assert [found.first for found in seen] == [0, 10, 20, 30, 40, 50]
-    assert {found.total for found in seen} == {60}
-    assert seen[0].before is None
-    for earlier, later in pairwise(seen):
-        back = look(volumes, ID, None, b"", before=later.before, page=10)
-        assert (back.entries, back.first, back.before, back.after) == (
-            earlier.entries,
-            earlier.first,
-            earlier.before,
-            earlier.after,
-        )
-
-
-def write_manifest(volumes: Volumes, version: str) -> list[Entry]:
-    with Beneath(volumes.live(ID)) as beneath, volumes.manifest(ID, version).open("wb") as file:
-        writer = ManifestWriter(file, 0)
-        entries = list(walk(beneath))
-        for entry in entries:
-            writer.add(entry)
-        writer.end()
-    return entries
-
-
-def test_a_version_is_shown_from_its_list(volumes: Volumes) -> None:
-    """Each folder as it was, and with the modes that were committed."""
-    live = volumes.live(ID)
-    for path in ("a/x", "a/deep/er/y", "a.b/z", "ab", "b/c"):
-        (live / path).parent.mkdir(parents=True, exist_ok=True)
-        (live / path).write_text(path)
-    (live / "ab").chmod(0o751)
-    (live / "link").symlink_to("a")
-    for name in HOSTILE:
-        (live / "b" / os.fsdecode(name)).touch()
-    entries = write_manifest(volumes, "v")
-    folders = [b"", *(entry.path for entry in entries if entry.kind == FOLDER)]
-
-    def facts(found: FolderPage) -> list[tuple[object, ...]]:
-        return [(*entry[:5], entry.target) for entry in found.entries]
-
-    before = {folder: facts(look(volumes, ID, None, folder)) for folder in folders}
-    assert [row[:3] for row in before[b""]][3:] == [(b"ab", "file", 0o751), (b"link", "link", 0o777)]
-    (live / "ab").unlink()
-    (live / "a/x").write_text("other")
-    assert {folder: facts(look(volumes, ID, "v", folder)) for folder in folders} == before
-    for missing in (b"nothing", b"ab", b"link", b"a/deep/e", b"a/x"):
-        with pytest.raises(NotFound):
-            look(volumes, ID, "v", missing)
-    assert look(volumes, ID, "empty", b"").entries == []
-    volumes.manifest(ID, "v").write_bytes(volumes.manifest(ID, "v").read_bytes()[:-40])
-    for broken in ("v", "gone"):
-        with pytest.raises(ServiceUnavailable):
-            look(volumes, ID, broken, b"")
-
-
-def test_no_way_leads_out(volumes: Volumes, tmp_path: Path) -> None:
-    live, outside = volumes.live(ID), tmp_path / "outside"
-    outside.mkdir()
-    (outside / "secret").touch()
-    (live / "link").symlink_to(outside)
-    (live / "file").touch()
-    (live / "folder").mkdir()
-    (live / "folder" / "up").symlink_to("..")
-    os.mkfifo(live / "pipe")
-    for path in (b"link", b"folder/up", b"folder/up/folder", b"file", b"pipe", b"nothing"):
-        with pytest.raises(NotFound):
-            look(volumes, ID, None, path)
-    with pytest.raises(InvalidRequest):
-        look(volumes, ID, None, b"x/" * (LONGEST_PATH // 2) + b"x")
-    assert look(volumes, new_id(), None, b"").entries == []  # of which nothing is on the disk yet
-    with pytest.raises(NotFound):
-        look(volumes, new_id(), None, b"folder")
 
 
 # --- words ------------------------------------------------------------------------------------------------------------

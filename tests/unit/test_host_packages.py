@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from toolkit_hub.host.packages import FOR_TESTS, Package, ensure_packages
+from toolkit_hub.host.packages import FOR_BENCH, Package, ensure_packages
 from toolkit_hub.host.steps import SetupError
 
 
@@ -84,7 +84,7 @@ def test_packages_of_the_bench_are_known_by_all_their_programs(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr("toolkit_hub.host.packages.SYSTEM_PATH", "")
-    package = next(package for package in FOR_TESTS if package.name == name)
+    package = next(package for package in FOR_BENCH if package.name == name)
     for program in programs:
         assert not package.present()
         (tmp_path / program).touch(0o755)

@@ -53,7 +53,9 @@ def ground(people: People, moved: MovedClock, tmp_path: Path) -> Iterator[Ground
     folders = [tmp_path / name for name in ("runs", "runtime", "accounts")]
     for folder in folders:
         folder.mkdir()
-    yield Ground(people.store, engine, "instance", *folders, Volumes(tmp_path / "data"), Periods(audit=timedelta(days=1000)))
+    yield Ground(
+        people.store, engine, "instance", *folders, Volumes(tmp_path / "data"), Periods(audit=timedelta(days=1000))
+    )
     engine.close()
 
 

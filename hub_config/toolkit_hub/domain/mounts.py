@@ -12,7 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from toolkit_client.access_models import NewData
-from toolkit_client.errors import Conflict, InvalidRequest
+from toolkit_client.errors import Conflict
 from toolkit_client.models import JobMount as WireMount
 from toolkit_client.mounts import EMPTY, HOME, Mount, parse_mounts
 from toolkit_hub.domain import data, resolve

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from toolkit_hub.host.steps import Say, SetupError, run_command
 
-__all__ = ["DEBOOTSTRAP", "DOCKERD", "FOR_TESTS", "IPTABLES", "NEEDED", "VENV", "Package", "ensure_packages"]
+__all__ = ["DEBOOTSTRAP", "DOCKERD", "FOR_BENCH", "FOR_TESTS", "IPTABLES", "NEEDED", "VENV", "Package", "ensure_packages"]
 
 #: System programs that a user's PATH often lacks.
 SYSTEM_PATH = "/usr/local/sbin:/usr/sbin:/sbin"
@@ -67,7 +67,9 @@ OPENSSH = Package(
 )
 
 NEEDED = (IPTABLES, DEBOOTSTRAP)
-FOR_TESTS = (CHROMIUM, POSTGRESQL, XFS, BTRFS, RSYNC, OPENSSH)
+FOR_TESTS = (CHROMIUM, POSTGRESQL, XFS, BTRFS)
+#: Only where somebody asks for the bench: on a machine with systemd, OpenSSH starts a server when it is installed.
+FOR_BENCH = (RSYNC, OPENSSH)
 
 
 def ensure_packages(packages: Sequence[Package], say: Say) -> list[str]:

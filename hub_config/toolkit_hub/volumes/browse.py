@@ -17,6 +17,7 @@ from toolkit_client.errors import InvalidRequest, NotFound, ServiceUnavailable
 from toolkit_client.transfer.beneath import Beneath
 from toolkit_client.transfer.paths import text_of_path
 from toolkit_client.transfer.walk import FOLDER, Entry, entry_at
+from toolkit_hub.volumes.jobs_user import as_jobs_user
 from toolkit_hub.volumes.layout import Volumes
 from toolkit_hub.volumes.manifest import BrokenManifest, read_manifest
 
@@ -97,7 +98,7 @@ def _look_at_files(
         root = os.open(volumes.live(data_id), os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:  # nothing was ever put there
         return _pick(iter(_found(path, [], there=not path)), after, before, page)
-    with Beneath(root) as beneath, os.scandir(beneath.folder(path)) as names:
+    with as_jobs_user(), Beneath(root) as beneath, os.scandir(beneath.folder(path)) as names:
         found = _pick((_named(path, item) for item in names), after, before, page)
         entries = []
         for entry in found.entries:

@@ -20,7 +20,9 @@ def test_names_of_data(house: House) -> None:
     for reference in (inner.id, "acme.alice.x.images"):
         assert house.do("alice", data.get_data, reference) == inner
     house.refused(Conflict, "alice", data.create_data, NewData(name="vscode"))
-    for name in ("a" * 65, "acme.alice.", "."):
+    unnamed = house.do("alice", data.create_data, NewData(name="acme.alice.x."))[0]
+    assert (unnamed.account, unnamed.name) == ("acme.alice.x", f"data-{unnamed.id[:8]}")
+    for name in ("a" * 65, "."):
         house.refused(InvalidRequest, "alice", data.create_data, NewData(name=name))
     house.refused(NotFound, "alice", data.create_data, NewData(name="acme.alice...x"))
     house.refused(InvalidRequest, "alice", data.create_data, NewData(name="acme.alice.y", account="acme.alice"))

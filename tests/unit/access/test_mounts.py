@@ -11,7 +11,7 @@ from sqlalchemy import select
 from tests.unit.access.house import House
 from tests.unit.conftest import People
 from toolkit_client.access_models import Data, NewData, NewLock, NewRoleKey, RenamePatch
-from toolkit_client.errors import InvalidRequest, NotFound, PermissionDenied
+from toolkit_client.errors import NotFound, PermissionDenied
 from toolkit_client.models import Job, JobSpec, JobState
 from toolkit_hub.domain import access, data, jobs, launch, locks, members, mounts, role_keys, roles, runs, users
 from toolkit_hub.domain.access import Actor

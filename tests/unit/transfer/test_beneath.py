@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from pathlib import Path
@@ -126,29 +127,31 @@ def test_a_folder_that_is_swapped_for_a_link_all_the_time_leads_nowhere(tmp_path
     (root / "swap" / "inside").touch()
     outside.mkdir()
     (outside / "secret").write_text("keep")
-    ended = threading.Event()
+    ended, swaps = threading.Event(), 0
 
     def swap() -> None:
+        nonlocal swaps
         while not ended.is_set():
             os.rename(root / "swap", root / "away")
             os.symlink(outside, root / "swap")
             os.unlink(root / "swap")
             os.rename(root / "away", root / "swap")
+            swaps += 1
 
     thread = threading.Thread(target=swap)
     thread.start()
-    met = set()
+    met: set[bytes] = set()
     try:
-        for _ in range(3000):
-            with Beneath(root) as beneath:
-                try:
-                    met |= {os.fsencode(name) for name in os.listdir(beneath.folder(b"swap"))}
-                    met |= {entry.path for entry in walk(beneath)}
-                except (NotFound, OSError):
-                    continue
+        for _ in range(100_000):
+            with Beneath(root) as beneath, contextlib.suppress(NotFound, OSError):
+                met |= {os.fsencode(name) for name in os.listdir(beneath.folder(b"swap"))}
+                met |= {entry.path for entry in walk(beneath)}
+            if swaps > 300 and b"inside" in met:
+                break
     finally:
         ended.set()
         thread.join()
+    assert swaps > 300
     assert b"inside" in met
     assert not any(b"secret" in path for path in met)
     assert os.listdir(outside) == ["secret"]

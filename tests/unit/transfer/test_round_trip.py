@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import random
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,7 @@ from toolkit_client.transfer.sender import Sender, Wanted
 from toolkit_client.transfer.walk import FILE, Entry, walk
 
 MIB = 1 << 20
+PLAIN = Options()
 NAMES = st.one_of(
     st.sampled_from([b"a", b"b", b"a.b", b"new\nline", b"\xff\xfe", "ü𝄞".encode(), b"-rf", b" ", b"n" * 255]),
     st.binary(min_size=1, max_size=5).filter(lambda name: not {0, 47} & set(name) and name not in (b".", b"..")),
@@ -33,10 +36,14 @@ FILES = st.builds(
     st.sampled_from([0, 7]),
 )
 LINKS = st.sampled_from([("link", b"a"), ("link", b"nowhere/else"), ("link", b"../out")])
-TREES = st.recursive(
-    st.one_of(FILES, LINKS),
-    lambda inner: st.dictionaries(NAMES, inner, max_size=4).map(lambda d: ("folder", d)),
-    max_leaves=12,
+FOLDERS: st.SearchStrategy[tuple[str, object]] = st.deferred(
+    lambda: st.dictionaries(NAMES, st.one_of(FILES, LINKS, FOLDERS), max_size=3).map(lambda inside: ("folder", inside))
+)
+TREES = st.one_of(FILES, LINKS, FOLDERS)
+#: A stream that breaks after so many bytes; a disk that is full after so many files.
+FAULTS = st.one_of(
+    st.tuples(st.just("cut"), st.integers(1, 4 * MIB)),
+    st.tuples(st.just("full"), st.integers(0, 6)),
 )
 ROOTS = st.dictionaries(NAMES, TREES, max_size=4)
 MODES = [0o644, 0o600, 0o755, 0o400, 0o664]
@@ -67,11 +74,21 @@ def picture(folder: Path | bytes) -> dict[bytes, tuple[object, ...]]:
     found: dict[bytes, tuple[object, ...]] = {}
     with Beneath(root) as beneath:
         for entry in walk(beneath):
-            content = (root + b"/" + entry.path) if entry.kind == FILE else None
-            read = open(content, "rb").read() if content else b""
+            read = Path(os.fsdecode(root + b"/" + entry.path)).read_bytes() if entry.kind == FILE else b""
             time = 0 if entry.kind == "link" else entry.mtime_ns
             found[entry.path] = (entry.kind, entry.mode if entry.kind != "link" else 0, time, entry.target, read)
     return found
+
+
+def full_after(files: int) -> Callable[[int], None]:
+    """What the receiver calls before it writes: there is room for so many files."""
+    left = iter(range(files))
+
+    def before_write(size: int) -> None:
+        if next(left, None) is None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    return before_write
 
 
 class Ends:
@@ -94,7 +111,7 @@ class Ends:
         except FileNotFoundError:
             return 0
 
-    def sync(self, options: Options = Options(), cut: int | None = None, **more: object) -> Receiver:
+    def sync(self, options: Options = PLAIN, cut: int | None = None, **more: object) -> Receiver:
         """One try; `cut`: the stream breaks after so many bytes."""
         staging = os.open(self.staging, os.O_RDONLY)
         with Beneath(self.source) as source, Beneath(self.target) as target, Beneath(self.target) as seen:
@@ -117,9 +134,9 @@ class Ends:
 @settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 )
-@given(before=ROOTS, after=ROOTS, seed=st.integers(0, 2**32), cuts=st.lists(st.integers(1, 4 * MIB), max_size=4))
+@given(before=ROOTS, after=ROOTS, seed=st.integers(0, 2**32), faults=st.lists(FAULTS, max_size=4))
 def test_a_target_becomes_as_its_source(
-    tmp_path: Path, before: dict[bytes, object], after: dict[bytes, object], seed: int, cuts: list[int]
+    tmp_path: Path, before: dict[bytes, object], after: dict[bytes, object], seed: int, faults: list[tuple[str, int]]
 ) -> None:
     folder = tmp_path / f"t{seed}-{random.random()}"
     folder.mkdir()
@@ -127,8 +144,12 @@ def test_a_target_becomes_as_its_source(
     build(os.fsencode(ends.source), after, chance)
     build(os.fsencode(ends.target), before, chance)
     options = Options(delete=True)
-    for cut in cuts:
-        ends.sync(options, cut)
+    for kind, when in faults:
+        if kind == "cut":
+            ends.sync(options, when)
+        else:
+            with contextlib.suppress(InsufficientStorage):
+                ends.sync(options, before_write=full_after(when))
         # Whatever is there by now is whole: of the old tree, or of the new one.
         whole = {entry[4] for entry in picture(ends.source).values()} | {
             content for kind, content in _all(before) if kind == "file"
@@ -278,16 +299,8 @@ def test_a_full_folder_goes_for_a_file_only_on_demand(ends: Ends) -> None:
 def test_a_full_disk_ends_it_and_keeps_what_came(ends: Ends) -> None:
     for name in ("a", "b", "c"):
         (ends.source / name).write_text(name)
-    room = iter([None, None])
-
-    def before_write(size: int) -> None:
-        try:
-            next(room)
-        except StopIteration:
-            raise OSError(28, "No space left on device") from None
-
     with pytest.raises(InsufficientStorage, match="the disk is full"):
-        ends.sync(before_write=before_write)
+        ends.sync(before_write=full_after(2))
     assert sorted(path.name for path in ends.target.iterdir()) == ["a", "b"]
     assert list(ends.staging.iterdir()) == []
 

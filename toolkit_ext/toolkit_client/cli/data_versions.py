@@ -98,13 +98,14 @@ def log(state: State, name: str, limit: int | None, output: Output) -> None:
 def size(state: State, name: str, measure: bool, output: Output) -> None:
     """Show how much the data NAME takes: bytes and number of its files, and the bytes on the disk with all versions.
 
-    It is measured from time to time: `asOf` tells when that was. What was pushed or committed since is in `disk` already.
+    It is measured from time to time, and now if it never was: `asOf` tells when that was. What was pushed or committed since
+    is in `disk` already.
 
     Needs data:get.
     """
     client, ref = state.client(), state.full_ref(name)
     known = client.raw(data_calls.get_size(ref))
     seen = known["asOf"]
-    while measure and known["asOf"] == seen:
+    while (measure or seen is None) and known["asOf"] == seen:
         known = client.raw(data_calls.get_size(ref, measure=True))
     output.show([known])

@@ -7,7 +7,8 @@ users, so characters that would act on the terminal are escaped; JSON has them e
 On a terminal a table of the default columns is fitted to its width (`toolkit_client.cli.terminal`); piped, it never is.
 
 CSV is for programs: values stand in it as they are, quoted where they must be. The default columns cannot begin with what
-a spreadsheet takes for a formula (``=``, ``+``, ``@``); a column that `--fields` asks for can, if its writer is hostile.
+a spreadsheet takes for a formula (``=``, ``+``, ``@``), but for the names of files; a column that `--fields` asks for can, if
+its writer is hostile.
 """
 
 from __future__ import annotations

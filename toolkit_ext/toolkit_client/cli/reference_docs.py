@@ -23,9 +23,9 @@ __all__ = ["PAGES", "cli_page"]
 
 HEAD = """# The command line
 
-`toolkit` submits jobs, follows them and ends them, and says who may do what, from a laptop, from the hub's machine, or from
-inside a job. `-h` after any command shows what it takes; `toolkit completion bash|zsh|fish` prints a script that completes
-commands, options, jobs, and the names of accounts, data, roles, teams and users.
+`toolkit` submits jobs, follows them and ends them, moves data, and says who may do what, from a laptop, from the hub's
+machine, or from inside a job. `-h` after any command shows what it takes; `toolkit completion bash|zsh|fish` prints a script
+that completes commands, options, jobs, and the names of accounts, data, roles, teams and users.
 
 Made from the code by `python -m toolkit_client.cli.reference_docs docs`.
 
@@ -56,9 +56,9 @@ exactly.
 
 **CSV** is quoted where it must be (RFC 4180, but with plain line feeds), and has the table's texts. It is made for programs,
 so no value is changed to suit a spreadsheet, and a spreadsheet takes a cell that begins with `=`, `+`, `-` or `@` for a
-formula. The default columns cannot begin so, but for the lone `-` of a missing value: a command is `[…]`, names begin with a
-letter or a digit. Some that `--fields` can ask for may, when who wrote them is hostile (`tags.0.value`, `command.0`): import
-such files as text.
+formula. The default columns cannot begin so, but for the lone `-` of a missing value and the names of files that
+`data content ls` lists: a command is `[…]`, other names begin with a letter, a digit or a dot. Some that `--fields` can ask
+for may, when who wrote them is hostile (`tags.0.value`, `command.0`): import such files as text.
 
 Characters that would act on the terminal (control characters, reversal of direction) are shown as escapes, for they may come
 from other users. `job logs` is the exception: it prints the output byte for byte.

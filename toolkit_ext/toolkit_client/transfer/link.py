@@ -20,7 +20,7 @@ from toolkit_client.errors import ServiceUnavailable, ToolkitError, error_from_b
 from toolkit_client.profiles import checked_url
 from toolkit_client.transfer.records import CONTENT_TYPE, Decoder, Record
 
-__all__ = ["AWAY", "DataLink", "Interrupted", "Query", "connect", "interruptions", "records_of"]
+__all__ = ["AWAY", "DataLink", "Interrupted", "Query", "blocks_of", "connect", "interruptions", "records_of"]
 
 #: Seconds without a byte in either direction after which a connection counts as broken.
 SILENCE_S = 300.0
@@ -136,15 +136,21 @@ def _written(query: Query) -> str:
     return f"?{'&'.join(pairs)}" if pairs else ""
 
 
+def blocks_of(answer: http.client.HTTPResponse) -> Iterator[bytes]:
+    """The body of an answer, as it comes. Raises Interrupted."""
+    while True:
+        with interruptions("the site"):
+            block = answer.read1(_READ_SIZE)
+        if not block:
+            return
+        yield block
+
+
 def records_of(answer: http.client.HTTPResponse) -> Iterator[Record]:
     """The records of an answer, with its END. Raises Interrupted for a stream that breaks off."""
     decoder = Decoder()
     with answer:
-        while True:
-            with interruptions("the site"):
-                block = answer.read1(_READ_SIZE)
-            if not block:
-                break
+        for block in blocks_of(answer):
             yield from decoder.feed(block)
     if not decoder.ended:
         raise Interrupted("the connection broke before the end", "trying again goes on from there")

@@ -8,20 +8,24 @@ import os
 import tempfile
 import threading
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from http.client import HTTPResponse
 from pathlib import Path
 
 from toolkit_client.errors import InvalidRequest, NotFound, ToolkitError
 from toolkit_client.transfer.beneath import FOLDER_FLAGS, Beneath
 from toolkit_client.transfer.compare import Comparison, Options, leave_out, without
-from toolkit_client.transfer.link import DataLink, Interrupted, Query, interruptions
+from toolkit_client.transfer.link import DataLink, Interrupted, Query, blocks_of
+from toolkit_client.transfer.memory import keep_freed_memory
 from toolkit_client.transfer.outcome import PAUSES, Outcome, until_through
 from toolkit_client.transfer.paths import split_path, text_of_path
-from toolkit_client.transfer.progress import Progress
+from toolkit_client.transfer.progress import OneAtATime, Progress
 from toolkit_client.transfer.push import Listing
-from toolkit_client.transfer.receiver import PARTIAL, Receiver
+from toolkit_client.transfer.receiver import PARTIAL, Receiver, Sums
 from toolkit_client.transfer.records import CHUNK_SIZE, END, ENTRY, SMALL_SIZE, Encoder, file_key
 from toolkit_client.transfer.remove import remove_content, remove_path
 from toolkit_client.transfer.sender import Wanted, digest_of, open_file
+from toolkit_client.transfer.streams import SideStreams
 from toolkit_client.transfer.walk import FILE, FOLDER, OTHER, Entry, Problem, entry_at, walk
 
 __all__ = ["STAGING", "pull"]
@@ -29,8 +33,9 @@ __all__ = ["STAGING", "pull"]
 #: Folder beside what is pulled, for files that are not whole yet; it goes when the pull is through.
 STAGING = ".toolkit-pull"
 #: Files, and bytes, that are asked for at a time.
-_BATCH_FILES = 4000
-_BATCH_BYTES = 256 * 1024 * 1024
+_FIRST_BATCH = 250
+_BATCH_FILES = 2000
+_BATCH_BYTES = 64 * 1024 * 1024
 _AGAIN = 2
 
 
@@ -55,33 +60,42 @@ class _Pull:
         self._leave_out = leave_out(options.exclude)
         self._tries: dict[str, int] = {}
         self._from_the_start: set[bytes] = set()
+        self._lock = threading.Lock()
 
     def attempt(self, outcome: Outcome) -> bool:
         """Fetch what differs now. Returns false if something has to be fetched again. Raises Interrupted."""
+        with Beneath(self._local) as local, self._receiving() as (receiver, staging):
+            with SideStreams(lambda item: self._fetch_beside(item, side, outcome)) as side:
+                try:
+                    receiver.revisit(self._fetch_all(self._wanted(local, outcome), receiver, staging, side, outcome))
+                finally:
+                    receiver.close()
+                    sums = [receiver.sums, *side.sums]
+                    for some in sums:
+                        outcome.take({"files": some.files, "bytes": some.size, "removed": some.removed})
+            again = self._settle(sums, outcome)
+        if not again:
+            self._clean_up()
+        return not again
+
+    @contextlib.contextmanager
+    def _receiving(self) -> Iterator[tuple[Receiver, int]]:
+        """A receiver, and the folder of half-fetched files (-1 in a dry run)."""
         with contextlib.ExitStack() as stack:
             local = stack.enter_context(Beneath(self._local))
             staging = _staging(local) if not self._options.dry_run else -1
             if staging >= 0:
                 stack.callback(os.close, staging)
             receiver = Receiver(
-                stack.enter_context(Beneath(os.dup(local.root))),
+                local,
                 staging,
                 replace=self._options.delete,
                 skip_links=not self._all_links,
                 rename=self._names,
                 done=lambda path, size: self._show.passed(1, 0),
             )
-            try:
-                self._fetch_all(self._wanted(local, outcome), receiver, staging, outcome)
-            finally:
-                receiver.close()
-                outcome.files += receiver.sums.files
-                outcome.bytes += receiver.sums.size
-                outcome.removed += receiver.sums.removed
-            again = self._settle(receiver, outcome)
-        if not again:
-            self._clean_up()
-        return not again
+            stack.callback(receiver.close)
+            yield receiver, staging
 
     def _wanted(self, local: Beneath, outcome: Outcome) -> Iterator[Wanted]:
         comparison = Comparison(self._options, lambda theirs, mine: _same_content(local, mine, listing))
@@ -151,20 +165,60 @@ class _Pull:
 
     # --- fetching -----------------------------------------------------------------------------------------------------
 
-    def _fetch_all(self, wanted: Iterator[Wanted], receiver: Receiver, staging: int, outcome: Outcome) -> None:
+    def _fetch_all(
+        self, wanted: Iterator[Wanted], receiver: Receiver, staging: int, side: SideStreams[Sums], outcome: Outcome
+    ) -> list[Entry]:
+        """Fetch it, large files beside the rest; returns the folders that those went into."""
+        written: dict[bytes, Entry] = {}
+        coming: tuple[list[Wanted], Future[HTTPResponse]] | None = None
+        with ThreadPoolExecutor(1, thread_name_prefix="toolkit-ask") as asking:
+            try:
+                # The next files are asked for before the last ones are read: the other end need not wait for us.
+                for batch in self._batches(wanted, side, written, outcome):
+                    following = batch, asking.submit(self._ask, batch, staging)
+                    before, coming = coming, following
+                    if before is not None:
+                        self._read(before[0], before[1].result(), receiver, outcome)
+                if coming is not None:
+                    last, coming = coming, None
+                    self._read(last[0], last[1].result(), receiver, outcome)
+            finally:
+                if coming is not None:
+                    coming[1].add_done_callback(_close_unread)
+        while not side.finished(60):
+            pass
+        return list(written.values())
+
+    def _batches(
+        self, wanted: Iterator[Wanted], side: SideStreams[Sums], written: dict[bytes, Entry], outcome: Outcome
+    ) -> Iterator[list[Wanted]]:
+        """What is asked for at a time: little at first, for an early begin."""
         batch: list[Wanted] = []
-        size = 0
+        size, limit = 0, _FIRST_BATCH
+        way: list[Entry] = []
         for item in wanted:
             if self._options.dry_run or item.remove:
                 self._here_only(item, outcome)
                 continue
+            while way and not item.entry.path.startswith(way[-1].path + b"/"):
+                way.pop()
+            if item.entry.kind == FOLDER:
+                way.append(item.entry)
+            if side.take(item):
+                written.update((folder.path, folder) for folder in way)
+                continue
             batch.append(item)
             size += item.entry.size
-            if len(batch) >= _BATCH_FILES or size >= _BATCH_BYTES:
-                self._fetch(batch, receiver, staging, outcome)
-                batch, size = [], 0
+            if len(batch) >= limit or size >= _BATCH_BYTES:
+                yield batch
+                batch, size, limit = [], 0, min(limit * 2, _BATCH_FILES)
         if batch:
-            self._fetch(batch, receiver, staging, outcome)
+            yield batch
+
+    def _fetch_beside(self, item: Wanted, side: SideStreams[Sums], outcome: Outcome) -> Sums:
+        with self._receiving() as (receiver, staging):
+            self._read([item], self._ask([item], staging), receiver, outcome, side)
+        return receiver.sums
 
     def _here_only(self, item: Wanted, outcome: Outcome) -> None:
         shown = text_of_path(item.entry.path) + ("/" if item.entry.kind == FOLDER else "")
@@ -178,17 +232,24 @@ class _Pull:
         except OSError as error:
             outcome.problem(shown, f"cannot be removed here: {error.strerror or error}")
 
-    def _fetch(self, batch: list[Wanted], receiver: Receiver, staging: int, outcome: Outcome) -> None:
+    def _ask(self, batch: list[Wanted], staging: int) -> HTTPResponse:
         query: Query = {"path": self._remote, "version": self._version}
-        answer = self._link.open("POST", self._ref, "pull", query=query, body=self._asked(batch, staging))
+        return self._link.open("POST", self._ref, "pull", query=query, body=self._asked(batch, staging))
+
+    def _read(
+        self,
+        batch: list[Wanted],
+        answer: HTTPResponse,
+        receiver: Receiver,
+        outcome: Outcome,
+        side: SideStreams[Sums] | None = None,
+    ) -> None:
         receiver.next_stream()
         with answer:
-            while True:
-                with interruptions("the site"):
-                    block = answer.read1(1 << 20)
-                if not block:
-                    break
-                outcome.moved += len(block)
+            blocks = blocks_of(answer)
+            for block in blocks if side is None else side.as_long_as_wished(blocks):
+                with self._lock:
+                    outcome.moved += len(block)
                 receiver.feed(block)
                 self._show.passed(0, len(block))
         if not receiver.ended:
@@ -216,24 +277,24 @@ class _Pull:
 
     # --- afterwards ---------------------------------------------------------------------------------------------------
 
-    def _settle(self, receiver: Receiver, outcome: Outcome) -> bool:
+    def _settle(self, received: list[Sums], outcome: Outcome) -> bool:
         """Take the sums in; returns whether something is fetched again: it came wrong, or changed meanwhile."""
         again = False
-        sums = receiver.sums
-        for problem in sums.problems:
-            path = problem["path"]
-            if problem["code"] in ("digest", "partial") and self._another_try(path):
-                self._from_the_start.add(path.encode("utf-8", "surrogateescape"))
-                again = True
-            else:
-                outcome.problem(path, problem["problem"], problem["code"])
-        outcome.problem_count += sums.problem_count - len(sums.problems)
         outcome.changed = []
-        for path in sums.changed:
-            if self._another_try(path):
-                again = True
-            else:
-                outcome.changed.append(path)
+        for sums in received:
+            for problem in sums.problems:
+                path = problem["path"]
+                if problem["code"] in ("digest", "partial") and self._another_try(path):
+                    self._from_the_start.add(path.encode("utf-8", "surrogateescape"))
+                    again = True
+                else:
+                    outcome.problem(path, problem["problem"], problem["code"])
+            outcome.problem_count += sums.problem_count - len(sums.problems)
+            for path in sums.changed:
+                if self._another_try(path):
+                    again = True
+                else:
+                    outcome.changed.append(path)
         return again
 
     def _another_try(self, path: str) -> bool:
@@ -244,6 +305,11 @@ class _Pull:
         with contextlib.suppress(OSError, NotFound), Beneath(self._local) as beneath:
             remove_content(beneath, STAGING.encode())
             os.rmdir(STAGING, dir_fd=beneath.root)
+
+
+def _close_unread(coming: Future[HTTPResponse]) -> None:
+    if coming.exception() is None:
+        coming.result().close()
 
 
 def _staging(local: Beneath) -> int:
@@ -297,7 +363,8 @@ def pull(
         ToolkitError: the site refused it; what arrived until then stays.
         Interrupted: no connection, however often it was tried.
     """
-    options, progress = options or Options(), progress or Progress()
+    keep_freed_memory()
+    options, progress = options or Options(), OneAtATime(progress or Progress())
     names = None
     if name is not None:
         remote, last = split_path(remote)

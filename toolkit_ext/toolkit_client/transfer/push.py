@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import threading
@@ -13,17 +14,21 @@ from toolkit_client.errors import InvalidRequest, NotFound
 from toolkit_client.transfer.beneath import Beneath
 from toolkit_client.transfer.compare import Comparison, Options, leave_out, without
 from toolkit_client.transfer.link import DataLink, Query, interruptions, records_of
+from toolkit_client.transfer.memory import keep_freed_memory
 from toolkit_client.transfer.outcome import PAUSES, Outcome, until_through
 from toolkit_client.transfer.paths import split_path, text_of_path
-from toolkit_client.transfer.progress import Progress
+from toolkit_client.transfer.progress import OneAtATime, Progress
 from toolkit_client.transfer.records import CHUNK_SIZE, ENTRY, NOTE, SMALL_SIZE, file_key
 from toolkit_client.transfer.sender import Sender, Wanted, digest_of, open_file
-from toolkit_client.transfer.walk import FILE, FOLDER, OTHER, Entry, Problem, entry_at, walk
+from toolkit_client.transfer.streams import SideStreams, folders_above
+from toolkit_client.transfer.walk import FILE, FOLDER, OTHER, Entry, Problem, entry_at, order, walk
 
 __all__ = ["Listing", "push"]
 
 #: A file that arrived with a wrong hash, or changed meanwhile, is sent again so many times.
 _AGAIN = 2
+#: Seconds between signs of life of a main stream that waits for others: the gate gives up on silence.
+_SIGN_OF_LIFE_S = 20.0
 
 
 class Listing:
@@ -77,11 +82,11 @@ class _Push:
         self._tries: dict[str, int] = {}
         #: Half-sent files that turned out wrong are not gone on with.
         self._from_the_start: set[str] = set()
+        self._lock = threading.Lock()
 
     def attempt(self, outcome: Outcome) -> bool:
         """Send what differs now. Returns false if something has to be sent again. Raises Interrupted."""
         with Beneath(self._local) as beneath:
-            sender = Sender(beneath)
             # Asked before the push begins: what is refused is refused here.
             listing = Listing(
                 self._link,
@@ -97,12 +102,44 @@ class _Push:
                 for item in items:
                     self._show.item("would remove" if item.remove else "would send", self._shown(item))
                 return True
-            query: Query = {"path": self._into, "replace": self._options.delete}
-            blocks = self._counted(sender.blocks(items), outcome)
-            answer = self._link.open("POST", self._ref, "push", query=query, body=blocks)
-            with answer, interruptions("the site"):
-                sums = json.loads(answer.read())
+            with SideStreams(lambda item: self._send_beside(item, side, outcome)) as side:
+                blocks = Sender(beneath).blocks(self._with_large_ones_beside(items, side))
+                sums = [self._send(self._counted(blocks, outcome)), *side.sums]
         return self._settle(sums, outcome)
+
+    def _send(self, blocks: Iterator[bytes]) -> dict[str, Any]:
+        """One stream; the sums that answer it."""
+        query: Query = {"path": self._into, "replace": self._options.delete}
+        answer = self._link.open("POST", self._ref, "push", query=query, body=blocks)
+        with answer, interruptions("the site"):
+            sums: dict[str, Any] = json.loads(answer.read())
+            return sums
+
+    def _send_beside(self, item: Wanted, side: SideStreams[dict[str, Any]], outcome: Outcome) -> dict[str, Any]:
+        with Beneath(self._local) as beneath:
+            blocks = side.as_long_as_wished(Sender(beneath).blocks([item]))
+            sums = self._send(self._counted(blocks, outcome))
+        self._tell(item)
+        return sums
+
+    def _with_large_ones_beside(
+        self, items: Iterator[Wanted], side: SideStreams[dict[str, Any]]
+    ) -> Iterator[Wanted | None]:
+        """What goes in the main stream. Folders that large files went into get their times at its end."""
+        written: set[bytes] = set()
+        for item in items:
+            if side.take(item):
+                written.update(folders_above(item.as_path or item.entry.path))
+            else:
+                yield item
+                self._tell(item)
+        while not side.finished(_SIGN_OF_LIFE_S):
+            yield None
+        if self._name is None and written:
+            with Beneath(self._local) as beneath:
+                for path in sorted(written, key=order):
+                    with contextlib.suppress(NotFound, OSError):
+                        yield Wanted(entry_at(beneath, path))
 
     def _wanted(self, beneath: Beneath, listing: Listing, outcome: Outcome) -> Iterator[Wanted]:
         comparison = Comparison(self._options, lambda mine, _: self._same_content(beneath, mine, listing))
@@ -113,9 +150,6 @@ class _Push:
                 self._show.there(comparison.unchanged - files, comparison.unchanged_size - size)
                 files, size = comparison.unchanged, comparison.unchanged_size
             yield self._continued(item, listing)
-            self._show.item("removed" if item.remove else "sent", self._shown(item))
-            if item.entry.kind == FILE and not item.remove:
-                self._show.passed(1, 0)
         self._show.there(comparison.unchanged - files, comparison.unchanged_size - size)
         outcome.unchanged = comparison.unchanged
 
@@ -163,33 +197,40 @@ class _Push:
     def _counted(self, blocks: Iterator[bytes], outcome: Outcome) -> Iterator[bytes]:
         for block in blocks:
             yield block
-            outcome.moved += len(block)
+            with self._lock:
+                outcome.moved += len(block)
             self._show.passed(0, len(block))
 
-    def _settle(self, sums: dict[str, Any], outcome: Outcome) -> bool:
-        """Take the answer in. What arrived wrong, or changed meanwhile, is sent again; returns whether nothing has to be."""
-        outcome.take(sums)
+    def _settle(self, answers: list[dict[str, Any]], outcome: Outcome) -> bool:
+        """Take the sums in. What arrived wrong, or changed meanwhile, is sent again; returns whether nothing has to be."""
         again = False
-        for problem in sums.get("problems", []):
-            path = str(problem.get("path", ""))
-            if problem.get("code") in ("digest", "partial") and self._another_try(path):
-                self._from_the_start.add(path)
-                again = True
-            else:
-                outcome.problem(path, str(problem.get("problem", "")), str(problem.get("code", "")))
-        told = len(sums.get("problems", []))
-        outcome.problem_count += max(0, int(sums.get("problemCount", told)) - told)
         outcome.changed = []
-        for path in sums.get("changed", []):
-            if self._another_try(path):
-                again = True
-            else:
-                outcome.changed.append(path)
+        for sums in answers:
+            outcome.take(sums)
+            told = sums.get("problems", [])
+            for problem in told:
+                path = str(problem.get("path", ""))
+                if problem.get("code") in ("digest", "partial") and self._another_try(path):
+                    self._from_the_start.add(path)
+                    again = True
+                else:
+                    outcome.problem(path, str(problem.get("problem", "")), str(problem.get("code", "")))
+            outcome.problem_count += max(0, int(sums.get("problemCount", 0)) - len(told))
+            for path in sums.get("changed", []):
+                if self._another_try(path):
+                    again = True
+                else:
+                    outcome.changed.append(path)
         return not again
 
     def _another_try(self, path: str) -> bool:
         self._tries[path] = self._tries.get(path, 0) + 1
         return self._tries[path] <= _AGAIN
+
+    def _tell(self, item: Wanted) -> None:
+        self._show.item("removed" if item.remove else "sent", self._shown(item))
+        if item.entry.kind == FILE and not item.remove:
+            self._show.passed(1, 0)
 
     def _shown(self, item: Wanted) -> str:
         path = item.as_path or item.entry.path
@@ -212,7 +253,8 @@ def push(
         ToolkitError: the site refused it; what arrived until then stays.
         Interrupted: no connection, however often it was tried.
     """
-    options, progress = options or Options(), progress or Progress()
+    keep_freed_memory()
+    options, progress = options or Options(), OneAtATime(progress or Progress())
     path = os.fsencode(local)
     name: bytes | None = None
     if not os.path.isdir(path):

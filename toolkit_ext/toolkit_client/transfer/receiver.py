@@ -13,12 +13,12 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from toolkit_client.errors import InsufficientStorage, InvalidRequest, NotFound
 from toolkit_client.transfer.beneath import Beneath
-from toolkit_client.transfer.partial import PartialBusy, open_partial
+from toolkit_client.transfer.incoming import CREATE, Incoming, Refused, write_all
 from toolkit_client.transfer.paths import split_path, text_of_path
 from toolkit_client.transfer.records import (
     BEGIN,
@@ -32,7 +32,6 @@ from toolkit_client.transfer.records import (
     REMOVE,
     SMALL,
     Decoder,
-    Digest,
     Record,
     file_key,
 )
@@ -46,8 +45,6 @@ __all__ = ["PARTIAL", "Receiver", "Sums", "points_outside"]
 PARTIAL = "p-"
 #: Of more problems than this only the number is kept.
 _TOLD_PROBLEMS = 200
-_CREATE = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-_ZEROS = bytes(4096)
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -69,29 +66,6 @@ class Sums:
         self.problem_count += 1
         if len(self.problems) < _TOLD_PROBLEMS:
             self.problems.append({"path": text_of_path(path), "problem": why, "code": code})
-
-
-class _Refused(Exception):
-    """This entry cannot be put there: why, in words."""
-
-    def __init__(self, why: str, code: str = "") -> None:
-        super().__init__(why)
-        self.code = code
-
-
-@dataclass
-class _Open:
-    """A file of which more comes."""
-
-    entry: Entry
-    file: int
-    digest: Digest
-    at: int
-    sparse: bool
-    #: Its name in the staging folder.
-    name: bytes
-    #: It goes on from here: None while all is well, else why the rest is thrown away.
-    bad: str = ""
 
 
 class Receiver:
@@ -127,7 +101,7 @@ class Receiver:
         self._prefix = b"t-" + os.urandom(6).hex().encode() + b"-"
         self._number = 0
         self._umask = _umask()
-        self._open: _Open | None = None
+        self._open: Incoming | None = None
         #: Folders whose own entry is put right when the stream has left them: making names in them changes their time.
         self._folders: list[Entry] = []
         self.sums = Sums()
@@ -151,7 +125,7 @@ class Receiver:
                 record = record._replace(entry=record.entry._replace(path=self._rename[1]))
             try:
                 self._take(record)
-            except (_Refused, NotFound) as refused:
+            except (Refused, NotFound) as refused:
                 self.sums.problem(record.entry.path, str(refused), getattr(refused, "code", ""))
                 self._skip(record, str(refused))
             except OSError as error:
@@ -160,10 +134,16 @@ class Receiver:
                 self.sums.problem(record.entry.path, error.strerror or str(error))
                 self._skip(record, error.strerror or str(error))
 
+    def revisit(self, folders: Iterable[Entry]) -> None:
+        """Put the modes and times right of folders that others have written in meanwhile."""
+        self._leave_folders(None)
+        self._folders += folders
+        self._leave_folders(None)
+
     def close(self) -> None:
         """End of the stream, whole or not: what was half sent stays in the staging folder, to be gone on with."""
         if self._open is not None:
-            self._close_file(self._open, keep=not self._open.bad)
+            self._open.close(drop=bool(self._open.bad))
             self._open = None
         self._leave_folders(None)
 
@@ -175,15 +155,15 @@ class Receiver:
             self._between(record.entry)
             self._small(record)
         elif type_ == CHUNK:
-            self._chunk(record.content)
+            self._current().chunk(record.content)
         elif type_ == ENTRY:
             self._between(record.entry)
             {FOLDER: self._folder, FILE: self._permissions}.get(record.entry.kind, self._link)(record.entry)
         elif type_ == BEGIN:
             self._between(record.entry)
             self._begin(record.entry, record.number, bool(record.mark))
-        elif type_ == HOLE:
-            self._hole(record.number)
+        elif type_ == HOLE and record.number:  # none at all is a sign of life
+            self._current().hole(record.number)
         elif type_ == FINISH:
             self._finish(record)
         elif type_ == REMOVE:
@@ -206,7 +186,7 @@ class Receiver:
     def _skip(self, record: Record, why: str) -> None:
         """After a refusal: the rest of this file is read and thrown away."""
         if record.type == BEGIN and self._open is None:
-            self._open = _Open(record.entry, -1, Digest(record.entry.size), 0, False, b"", why)
+            self._open = Incoming.thrown_away(record.entry, why)
         elif self._open is not None and record.type in (CHUNK, HOLE):
             self._open.bad = why
 
@@ -224,13 +204,13 @@ class Receiver:
         if entry.kind != FILE or entry.size != len(content):
             raise InvalidRequest("the stream is not well-formed: a file's length is another one", "")
         if hashlib.sha256(content).digest() != record.extra:
-            raise _Refused("it arrived with another hash than it was sent with", "digest")
+            raise Refused("it arrived with another hash than it was sent with", "digest")
         self._before_write(entry.size)
         mode = entry.mode
         name = self._fresh_name()
-        file = os.open(name, _CREATE, mode & ~self._umask, dir_fd=self._staging)
+        file = os.open(name, CREATE, mode & ~self._umask, dir_fd=self._staging)
         try:
-            _write_all(file, content)
+            write_all(file, content)
             os.utime(file, ns=(entry.mtime_ns, entry.mtime_ns))
             if mode & self._umask:
                 os.fchmod(file, mode)
@@ -256,92 +236,33 @@ class Receiver:
         self._before_write(entry.size - offset)
         # Where it cannot go in the end, it is refused at its beginning.
         self._way_to(entry)
-        name, file = self._partial(entry, offset)
-        opened = _Open(entry, file, Digest(entry.size), offset, sparse, name)
-        try:
-            if offset:
-                _digest_prefix(file, offset, opened.digest)
-            os.ftruncate(file, offset)
-        except BaseException:
-            os.close(file)
-            raise
-        self._open = opened
+        kept = f"{PARTIAL}{file_key(self._base, entry)}"
+        self._open = Incoming.begin(entry, self._staging, kept, self._fresh_name(), offset, sparse=sparse)
 
-    def _partial(self, entry: Entry, offset: int) -> tuple[bytes, int]:
-        """The half-sent file to go on with, or a fresh one; locked, for somebody else may send the same."""
-        name = f"{PARTIAL}{file_key(self._base, entry)}"
-        try:
-            file = open_partial(self._staging, name)
-        except PartialBusy:
-            if offset:
-                raise _Refused("somebody else sends the same file just now", "partial") from None
-            fresh = self._fresh_name()
-            return fresh, os.open(fresh, _CREATE, 0o600, dir_fd=self._staging)
-        if os.fstat(file).st_size < offset:
-            os.close(file)
-            raise _Refused("what was sent before is not there any more", "partial")
-        return name.encode(), file
-
-    def _current(self) -> _Open:
+    def _current(self) -> Incoming:
         if self._open is None:
             raise InvalidRequest("the stream is not well-formed: content without a file", "")
         return self._open
 
-    def _chunk(self, content: memoryview) -> None:
-        opened = self._current()
-        length = len(content)
-        expected = min(CHUNK_SIZE, opened.entry.size - opened.at)
-        if length != expected or not length:
-            raise InvalidRequest("the stream is not well-formed: a chunk has another length than it should", "")
-        if not opened.bad:
-            opened.digest.chunk(content)
-            if opened.sparse:
-                _write_without_zeros(opened.file, content, opened.at)
-            else:
-                _write_all_at(opened.file, content, opened.at)
-        opened.at += length
-
-    def _hole(self, chunks: int) -> None:
-        opened = self._current()
-        if opened.at + chunks * CHUNK_SIZE > opened.entry.size:
-            raise InvalidRequest("the stream is not well-formed: a hole goes past the file's end", "")
-        opened.digest.zeros(chunks)
-        opened.at += chunks * CHUNK_SIZE
-
     def _finish(self, record: Record) -> None:
-        opened = self._current()
+        whole = self._current()
         self._open = None
-        whole = opened.at == opened.entry.size
-        right = whole and not opened.bad and opened.digest.digest() == record.extra
-        if not right:
-            self._close_file(opened, keep=False)
-            if not opened.bad:
-                self.sums.problem(opened.entry.path, "it arrived with another hash than it was sent with", "digest")
+        path = whole.entry.path
+        if not whole.is_right(record.extra):
+            whole.close(drop=True)
+            if not whole.bad:
+                self.sums.problem(path, "it arrived with another hash than it was sent with", "digest")
             return
         try:
-            os.ftruncate(opened.file, opened.entry.size)
-            os.fchmod(opened.file, opened.entry.mode)
-            os.utime(opened.file, ns=(opened.entry.mtime_ns, opened.entry.mtime_ns))
-            self.sums.disk += os.fstat(opened.file).st_blocks * 512
-            self._place(opened.name, opened.entry)
-        except (_Refused, NotFound, OSError) as error:
-            self._drop(opened.name)
-            why = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
-            self.sums.problem(opened.entry.path, why)
+            self.sums.disk += whole.settle()
+            self._place(whole.name, whole.entry)
+        except (Refused, NotFound, OSError) as error:
+            self._drop(whole.name)
+            self.sums.problem(path, (error.strerror or str(error)) if isinstance(error, OSError) else str(error))
         finally:
-            os.close(opened.file)
+            whole.let_go()
         if record.mark:
-            self.sums.changed.append(text_of_path(opened.entry.path))
-
-    def _close_file(self, opened: _Open, *, keep: bool) -> None:
-        if opened.file >= 0:
-            if keep and opened.name.startswith(PARTIAL.encode()):
-                # Whole chunks only, so that its length says how far it is.
-                with contextlib.suppress(OSError):
-                    os.ftruncate(opened.file, opened.at // CHUNK_SIZE * CHUNK_SIZE)
-            else:
-                self._drop(opened.name)
-            os.close(opened.file)
+            self.sums.changed.append(text_of_path(path))
 
     # --- places -----------------------------------------------------------------------------------------------------
 
@@ -375,15 +296,15 @@ class Receiver:
 
     def _make_way(self, entry: Entry) -> None:
         if not self._replace:
-            raise _Refused("a folder of that name is there; with --delete it would be replaced")
+            raise Refused("a folder of that name is there; with --delete it would be replaced")
         remove_path(self._beneath, entry.path)
         self._beneath.forget()
 
     def _link(self, entry: Entry) -> None:
         if entry.kind != LINK or not entry.target or b"\0" in entry.target:
-            raise _Refused("it is neither a file nor a folder nor a link")
+            raise Refused("it is neither a file nor a folder nor a link")
         if self._skip_links and points_outside(entry):
-            raise _Refused(f"a link that points out of it, to {text_of_path(entry.target)[:200]}", "link")
+            raise Refused(f"a link that points out of it, to {text_of_path(entry.target)[:200]}", "link")
         name = self._fresh_name()
         os.symlink(entry.target, name, dir_fd=self._staging)
         if os.utime in os.supports_follow_symlinks:
@@ -454,38 +375,6 @@ def _full(error: OSError) -> InsufficientStorage:
     if error.errno == errno.EDQUOT:
         return InsufficientStorage("the account's quota of disk space is used up", "remove content, or ask for more")
     return InsufficientStorage("the disk is full", "what has arrived is kept; go on when there is room again")
-
-
-def _write_all(file: int, content: memoryview) -> None:
-    while content:
-        content = content[os.write(file, content) :]
-
-
-def _write_all_at(file: int, content: memoryview, at: int) -> None:
-    while content:
-        written = os.pwrite(file, content, at)
-        content, at = content[written:], at + written
-
-
-def _write_without_zeros(file: int, content: memoryview, at: int) -> None:
-    """Leave holes where whole blocks are zeros: who sends a sparse file sends some of its holes as zeros."""
-    begin = position = 0
-    for position in range(0, len(content), 4096):
-        block = content[position : position + 4096]
-        if bytes(block) == _ZEROS[: len(block)]:
-            if position > begin:
-                _write_all_at(file, content[begin:position], at + begin)
-            begin = position + 4096
-    if len(content) > begin:
-        _write_all_at(file, content[begin:], at + begin)
-
-
-def _digest_prefix(file: int, offset: int, digest: Digest) -> None:
-    for at in range(0, offset, CHUNK_SIZE):
-        data = os.pread(file, CHUNK_SIZE, at)
-        if len(data) != CHUNK_SIZE:
-            raise _Refused("what was sent before is not there any more", "partial")
-        digest.chunk(data)
 
 
 def _umask() -> int:

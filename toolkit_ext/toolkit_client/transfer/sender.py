@@ -94,8 +94,8 @@ class Sender:
         self.bytes = 0
         self.problems = 0
 
-    def blocks(self, wanted: Iterable[Wanted]) -> Iterator[bytes]:
-        """The stream, with its END, in pieces of some hundred KiB."""
+    def blocks(self, wanted: Iterable[Wanted | None]) -> Iterator[bytes]:
+        """The stream, with its END, in pieces of some hundred KiB. None: nothing yet, but a sign of life."""
         waiting: list[bytes] = []
         size = 0
         for item in wanted:
@@ -108,7 +108,10 @@ class Sender:
         waiting.append(self._encoder.note(END, {"files": self.files, "bytes": self.bytes}))
         yield b"".join(waiting)
 
-    def _pieces(self, item: Wanted) -> Iterator[bytes]:
+    def _pieces(self, item: Wanted | None) -> Iterator[bytes]:
+        if item is None:
+            yield _ALIVE
+            return
         entry = item.entry
         try:
             if item.remove:

@@ -140,7 +140,8 @@ class DataCall:
     async def blocks(self) -> AsyncIterator[bytes]:
         """The body in blocks of some hundred KiB, while the caller may. Raises `CallerGone`, and as `admit`."""
         content = self.request.content
-        waiting = bytearray()
+        waiting: list[bytes] = []
+        size = 0
         heard = clock.monotonic()
         while True:
             try:
@@ -156,13 +157,14 @@ class DataCall:
             heard = clock.monotonic()
             if not piece and content.at_eof():
                 break
-            waiting += piece
-            if len(waiting) >= _BLOCK:
-                yield bytes(waiting)
-                waiting = bytearray()
+            waiting.append(piece)
+            size += len(piece)
+            if size >= _BLOCK:
+                yield b"".join(waiting)
+                waiting, size = [], 0
                 await self.still()
-        if waiting:
-            yield bytes(waiting)
+        if size:
+            yield b"".join(waiting)
 
     async def body(self, limit: int) -> bytes:
         """The whole body. Raises `InvalidRequest` for one over `limit` bytes."""

@@ -1,26 +1,25 @@
 """A volume's folders, opened for one request, and the threads that work in them.
 
 What users have put there is touched by threads that have the file rights of the jobs' user and no others: whatever goes
-wrong with a name, they cannot open what a job could not, and what they make belongs to the jobs. (Linux has the user id for file
-access, the *fsuid*, for each thread; credentials(7).) The folders that only root passes are opened before.
+wrong with a name, they cannot open what a job could not, and what they make belongs to the jobs (`volumes.jobs_user`). The
+folders that only root passes are opened before.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import functools
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
-from toolkit_client.errors import InternalError
 from toolkit_client.transfer.beneath import Beneath
+from toolkit_client.transfer.memory import keep_freed_memory
 from toolkit_hub.domain.data_content import Place
+from toolkit_hub.volumes.jobs_user import become_jobs_user
 from toolkit_hub.volumes.layout import Volumes
-from toolkit_spawner.hardening import CONTAINER_GID, CONTAINER_UID
 
 __all__ = ["OpenVolume", "VolumeThreads"]
 
@@ -31,23 +30,12 @@ ResultT = TypeVar("ResultT")
 _THREADS = 8
 
 
-def _as_jobs_user() -> None:
-    """Give the present thread the file rights of uid 13011. Without root there is nothing to give up."""
-    if os.geteuid() != 0:
-        return
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.setfsgid(CONTAINER_GID)
-    libc.setfsuid(CONTAINER_UID)
-    # It answers with the id that was in force before: asked twice, with the new one.
-    if libc.setfsuid(CONTAINER_UID) != CONTAINER_UID:
-        raise InternalError("a thread of the gate could not take on the jobs' user", "")
-
-
 class VolumeThreads:
     """The threads that touch users' files. One for the gate."""
 
     def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="volume", initializer=_as_jobs_user)
+        keep_freed_memory()
+        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="volume", initializer=become_jobs_user)
 
     async def run(self, work: Callable[P, ResultT], *args: P.args, **kwargs: P.kwargs) -> ResultT:
         """Run `work` in one of the threads, to its end: a caller that goes away does not leave it half done."""
@@ -82,7 +70,7 @@ class OpenVolume:
     """The descriptors of one volume. Made and closed as root, used in the threads."""
 
     def __init__(self, volumes: Volumes, place: Place, *, staging: bool = False) -> None:
-        """Raises OSError, InternalError for a version whose files are gone."""
+        """Raises OSError."""
         self.place = place
         if place.version_id is None:
             volumes.prepare(place.data_id, place.name, place.account_id)
