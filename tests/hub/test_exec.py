@@ -36,26 +36,26 @@ TOOLKIT = str(Path(sys.executable).with_name("toolkit"))
 
 @pytest.fixture(scope="module")
 def job(site: RunningSite) -> Iterator[str]:
-    """A running job of joe's."""
-    made = site.submit("sleep", "infinity", user="joe", name="train").id
-    site.wait_state(made, "RUNNING", user="joe")
+    """A running job of rita's."""
+    made = site.submit("sleep", "infinity", user="rita", name="train").id
+    site.wait_state(made, "RUNNING", user="rita")
     yield made
-    with site.client("joe") as client:
+    with site.client("rita") as client:
         client.jobs.kill(made)
 
 
 @pytest.fixture(scope="module")
 def commands(site: RunningSite, job: str) -> JobCommands:
-    with site.client("joe") as client:
+    with site.client("rita") as client:
         return client.jobs.commands(job)
 
 
-def environment(site: RunningSite, user: str = "joe") -> dict[str, str]:
+def environment(site: RunningSite, user: str = "rita") -> dict[str, str]:
     return {**site.environment, "TOOLKIT_URL": site.url, "TOOLKIT_TOKEN": site.token(user)}
 
 
 def toolkit(site: RunningSite, *words: str | bytes, **options: Any) -> subprocess.CompletedProcess[bytes]:
-    user = options.pop("user", "joe")
+    user = options.pop("user", "rita")
     if "stdin" not in options:
         options.setdefault("input", b"")
     return subprocess.run([TOOLKIT, *words], env=environment(site, user), capture_output=True, timeout=60, **options)
@@ -145,31 +145,31 @@ def test_ctrl_c_reaches_the_command_and_twice_ends_the_client(site: RunningSite,
 
 
 def test_jobs_that_wait_or_have_ended(site: RunningSite) -> None:
-    waiting = site.submit("sleep", "60", user="joe", resources={"cpu": 16}).id
+    waiting = site.submit("sleep", "60", user="rita", resources={"cpu": 16}).id
     done = toolkit(site, "job", "exec", waiting, "true")
     if done.returncode != 0:  # it may have had its turn already
         assert done.returncode == 1
         assert b"nothing can be run in it yet" in done.stderr
         assert b"--wait" in done.stderr
-    with site.client("joe") as client:
+    with site.client("rita") as client:
         client.jobs.kill(waiting)
         client.jobs.wait(waiting)
     done = toolkit(site, "job", "exec", waiting, "true")
     assert done.returncode == 1
     assert b"it has ended" in done.stderr
-    fresh = site.submit("sleep", "60", user="joe").id
+    fresh = site.submit("sleep", "60", user="rita").id
     done = toolkit(site, "job", "exec", "--wait", fresh, "echo", "runs")
     assert (done.returncode, done.stdout) == (0, b"runs\n")
     assert toolkit(site, "job", "exec", "no-such-job", "true").returncode == 5
     assert toolkit(site, "job", "exec", fresh).returncode == 2
-    with site.client("joe") as client:
+    with site.client("rita") as client:
         client.jobs.kill(fresh)
 
 
 def test_a_job_that_ends_ends_what_runs_in_it(site: RunningSite) -> None:
-    job = site.submit("sleep", "60", user="joe").id
-    site.wait_state(job, "RUNNING", user="joe")
-    with site.client("joe") as client, ThreadPoolExecutor(1) as pool:
+    job = site.submit("sleep", "60", user="rita").id
+    site.wait_state(job, "RUNNING", user="rita")
+    with site.client("rita") as client, ThreadPoolExecutor(1) as pool:
         running = pool.submit(client.jobs.commands(job).run, ["sleep", "1000"])
         time.sleep(1)
         client.jobs.kill(job)
@@ -181,17 +181,17 @@ def test_a_job_that_ends_ends_what_runs_in_it(site: RunningSite) -> None:
 
 
 def test_job_get_is_not_enough(site: RunningSite, job: str) -> None:
-    site.token("ann")
-    urn = site.cli("job", "get", job, "--field", "urn", user="joe").stdout.strip()
-    assert site.cli("role", "new", "acme.joe.seer", "--policy", f"job:get@{urn}", user="joe").returncode == 0
-    assert toolkit(site, "job", "exec", job, "true", user="ann").returncode == 5
-    site.cli("role", "member", "add", "acme.joe.seer", "--user", "acme.ann", user="joe")
-    done = toolkit(site, "job", "exec", job, "true", user="ann")
+    site.token("tess")
+    urn = site.cli("job", "get", job, "--field", "urn", user="rita").stdout.strip()
+    assert site.cli("role", "new", "acme.rita.seer", "--policy", f"job:get@{urn}", user="rita").returncode == 0
+    assert toolkit(site, "job", "exec", job, "true", user="tess").returncode == 5
+    site.cli("role", "member", "add", "acme.rita.seer", "--user", "acme.tess", user="rita")
+    done = toolkit(site, "job", "exec", job, "true", user="tess")
     assert done.returncode == 4
-    assert b"acme.ann may not do job:exec on " in done.stderr
+    assert b"acme.tess may not do job:exec on " in done.stderr
     assert job.encode() in done.stderr or b"train" in done.stderr
-    key = site.cli("role", "key", "new", "acme.joe.seer", user="joe").stdout.strip()
-    with site.client("joe") as client:
+    key = site.cli("role", "key", "new", "acme.rita.seer", user="rita").stdout.strip()
+    with site.client("rita") as client:
         lab_url = client.jobs.get(job).lab_url
     with pytest.raises(PermissionDenied, match="job:exec"):
         JobCommands(lab_url, key).run(["true"])
@@ -200,19 +200,19 @@ def test_job_get_is_not_enough(site: RunningSite, job: str) -> None:
 
 
 def test_a_right_that_is_taken_away_ends_the_session(site: RunningSite, job: str) -> None:
-    site.token("ann")
-    urn = site.cli("job", "get", job, "--field", "urn", user="joe").stdout.strip()
-    site.cli("role", "new", "acme.joe.helper", "--policy", f"job:get+job:exec@{urn}", user="joe")
-    key_line = site.cli("role", "key", "new", "acme.joe.helper", user="joe").stdout.strip()
-    with site.client("joe") as client:
+    site.token("tess")
+    urn = site.cli("job", "get", job, "--field", "urn", user="rita").stdout.strip()
+    site.cli("role", "new", "acme.rita.helper", "--policy", f"job:get+job:exec@{urn}", user="rita")
+    key_line = site.cli("role", "key", "new", "acme.rita.helper", user="rita").stdout.strip()
+    with site.client("rita") as client:
         lab_url = client.jobs.get(job).lab_url
     assert JobCommands(lab_url, key_line).run(["true"]).code == 0
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(JobCommands(lab_url, key_line).run, ["sleep", "1000"])
         time.sleep(1)
-        key_id = site.cli("role", "key", "ls", "acme.joe.helper", "--field", "id", user="joe").stdout.strip()
+        key_id = site.cli("role", "key", "ls", "acme.rita.helper", "--field", "id", user="rita").stdout.strip()
         began = time.monotonic()
-        site.cli("role", "key", "rm", "acme.joe.helper", key_id, user="joe")
+        site.cli("role", "key", "rm", "acme.rita.helper", key_id, user="rita")
         with pytest.raises(Exception, match="revoked"):
             running.result(30)
         assert time.monotonic() - began < 15

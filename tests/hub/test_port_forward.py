@@ -42,15 +42,15 @@ serve(7001, turn)
 
 @pytest.fixture(scope="module")
 def job(site: RunningSite) -> Iterator[str]:
-    made = site.submit("python3", "-c", SERVER, user="joe").id
-    site.wait_state(made, "RUNNING", user="joe")
+    made = site.submit("python3", "-c", SERVER, user="rita").id
+    site.wait_state(made, "RUNNING", user="rita")
     yield made
-    with site.client("joe") as client:
+    with site.client("rita") as client:
         client.jobs.kill(made)
 
 
 @contextmanager
-def forward(site: RunningSite, *words: str, user: str = "joe") -> Iterator[tuple[subprocess.Popen[str], int]]:
+def forward(site: RunningSite, *words: str, user: str = "rita") -> Iterator[tuple[subprocess.Popen[str], int]]:
     environment = {**site.environment, "TOOLKIT_URL": site.url, "TOOLKIT_TOKEN": site.token(user)}
     process = subprocess.Popen(
         [TOOLKIT, "job", "port-forward", *words],
@@ -121,11 +121,11 @@ def test_a_flood_that_nobody_reads_fills_no_memory(site: RunningSite, job: str) 
 def test_what_cannot_be(site: RunningSite, job: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         number = taken.getsockname()[1]
-        done = site.cli("job", "port-forward", job, f"{number}:7001", user="joe")
+        done = site.cli("job", "port-forward", job, f"{number}:7001", user="rita")
         assert done.returncode == 1
         assert f"local port {number} cannot be had" in done.stderr
-    assert site.cli("job", "port-forward", job, "x", user="joe").returncode == 2
-    assert site.cli("job", "port-forward", job, user="joe").returncode == 2
+    assert site.cli("job", "port-forward", job, "x", user="rita").returncode == 2
+    assert site.cli("job", "port-forward", job, user="rita").returncode == 2
     with forward(site, job, "0:7009") as (process, port):
         with socket.create_connection(("127.0.0.1", port), 20) as connection:
             assert connection.recv(10) == b""
@@ -150,19 +150,19 @@ def test_other_users_of_the_machine_do_not_ride_along(site: RunningSite, job: st
 
 
 def test_it_needs_job_exec_and_ends_with_the_job(site: RunningSite) -> None:
-    job = site.submit("sleep", "600", user="joe").id
-    site.wait_state(job, "RUNNING", user="joe")
-    site.token("ann")
-    urn = site.cli("job", "get", job, "--field", "urn", user="joe").stdout.strip()
-    site.cli("role", "new", "acme.joe.looker", "--policy", f"job:get@{urn}", user="joe")
-    site.cli("role", "member", "add", "acme.joe.looker", "--user", "acme.ann", user="joe")
-    with forward(site, job, "0:7001", user="ann") as (process, port):
+    job = site.submit("sleep", "600", user="rita").id
+    site.wait_state(job, "RUNNING", user="rita")
+    site.token("tess")
+    urn = site.cli("job", "get", job, "--field", "urn", user="rita").stdout.strip()
+    site.cli("role", "new", "acme.rita.looker", "--policy", f"job:get@{urn}", user="rita")
+    site.cli("role", "member", "add", "acme.rita.looker", "--user", "acme.tess", user="rita")
+    with forward(site, job, "0:7001", user="tess") as (process, port):
         socket.create_connection(("127.0.0.1", port), 20).close()
         assert process.wait(20) == 4
         assert process.stderr is not None
-        assert "acme.ann may not do job:exec on" in process.stderr.read()
+        assert "acme.tess may not do job:exec on" in process.stderr.read()
     with forward(site, job, "0:7001") as (process, port):
-        with site.client("joe") as client:
+        with site.client("rita") as client:
             client.jobs.kill(job)
             client.jobs.wait(job)
         wait_until(lambda: process.poll() is not None or _touch(port), "the forwarding to end", 20)

@@ -44,7 +44,7 @@ def answered(url: str, key: str) -> httpx.Response:
 @pytest.fixture
 def words(site: RunningSite):  # type: ignore[no-untyped-def]
     def run(*line: str, code: int = 0) -> str:
-        done = site.cli(*line, user="joe")
+        done = site.cli(*line, user="rita")
         assert done.returncode == code, done.stderr
         return done.stdout.strip()
 
@@ -53,12 +53,12 @@ def words(site: RunningSite):  # type: ignore[no-untyped-def]
 
 def test_how_to_run_a_python_server(site: RunningSite, words) -> None:  # type: ignore[no-untyped-def]
     job = words("job", "submit", "--restartable", "--bid", "10", "--field", "id", "--", "python3", "-c", SERVER, "8080")
-    role = "acme.joe.job_access"
+    role = "acme.rita.job_access"
     words("role", "new", role)
     words("role", "policy", "new", role, f"job:get@{words('job', 'get', '--field', 'urn', job)}")
     key = words("role", "key", "new", role)
     assert re.fullmatch(r"tkr_[A-Za-z0-9_-]{20,}", key)
-    site.wait_state(job, "RUNNING", user="joe")
+    site.wait_state(job, "RUNNING", user="rita")
     url = yaml.safe_load(words("job", "info", job))["accessUrl"]
     answer = answered(url, key).json()
     assert answer["sum"] == 6
@@ -89,10 +89,10 @@ def test_ports_that_are_declared(site: RunningSite, words) -> None:  # type: ign
     job = words(
         "job", "submit", *declared, "--field", "id", "--", "python3", "-c", line, SERVER, "9000", "9001", "9002"
     )
-    site.wait_state(job, "RUNNING", user="joe")
+    site.wait_state(job, "RUNNING", user="rita")
     urls = yaml.safe_load(words("job", "info", job))["portUrls"]
     assert list(urls) == ["9000", "9001"]
-    token = site.token("joe")
+    token = site.token("rita")
     assert answered(urls["9000"], token).json()["sum"] == 6
     assert call(urls["9000"], [1]).status_code == 401
     public = answered(urls["9001"], "").json()
