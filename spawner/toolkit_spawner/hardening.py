@@ -27,6 +27,7 @@ __all__ = [
 #: Every run, in any image: the owner of all content of volumes.
 CONTAINER_UID = 13011
 CONTAINER_GID = 13011
+EXEC_PORT = 8886
 CONTROL_PORT = 8887
 LAB_PORT = 8888
 PIDS_LIMIT = 4096
@@ -45,6 +46,7 @@ def run_file(spec: LaunchSpec, command: list[str] | None) -> dict[str, Any]:
         "base_url": spec.base_url,
         "control_port": CONTROL_PORT,
         "lab_port": LAB_PORT,
+        "exec_port": EXEC_PORT,
         "stop_grace": spec.stop_grace,
         "prewarm": spec.prewarm,
         "log_head": head,

@@ -120,9 +120,9 @@ class RunContainer:
         """Command lines of the container's processes."""
         return [row[-1] for row in self._client.top(self.id, ps_args="-eo pid,args")["Processes"]]
 
-    def ask_server(self) -> dict[str, str]:
-        """Ask PID 1 for the job server."""
-        line = json.dumps({"secret": SECRET, "do": "start-job-server"}).encode() + b"\n"
+    def ask_server(self, what: str = "start-job-server") -> dict[str, str]:
+        """Ask PID 1 for the job server, or for something else."""
+        line = json.dumps({"secret": SECRET, "do": what}).encode() + b"\n"
         with wait_for("the control port", self._connect) as connection:
             connection.sendall(line)
             return json.loads(connection.makefile("rb").readline())  # type: ignore[no-any-return]

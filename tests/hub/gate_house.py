@@ -142,7 +142,15 @@ class House:
         assert actor is not None
         return actor
 
-    def job(self, *, owner: str = "alice", ip: str | None = "own", state: str = "RUNNING", **values: Any) -> str:
+    def job(
+        self,
+        *,
+        owner: str = "alice",
+        ip: str | None = "own",
+        state: str = "RUNNING",
+        spec: dict[str, Any] | None = None,
+        **values: Any,
+    ) -> str:
         """A job with one run; its id."""
         with self.store.begin() as session:
             user = session.get_one(User, self.users[owner])
@@ -155,7 +163,7 @@ class House:
                 cpu=1,
                 mem=1,
                 image="toolkit-lab",
-                spec={},
+                spec=spec or {},
                 created=clock.now(),
                 **values,
             )

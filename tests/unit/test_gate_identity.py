@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from multidict import CIMultiDict
 
-from toolkit_hub.gate.identity import Claim, TokenOwner, bearer_token, foreign, session_cookie
+from toolkit_hub.gate.identity import Claim, Identities, TokenOwner, bearer_token, foreign, session_cookie
 
 ORIGIN = "http://id.localhost:8001"
 NAVIGATION = {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
@@ -60,7 +60,7 @@ def test_what_a_page_of_another_origin_makes_a_browser_send_is_refused(method: s
         ({"Authorization": "Basic 0123456789abcdef"}, None),
         ({"Authorization": "token"}, None),
         ({"Authorization": "token a b c d e f g h"}, None),
-        ({"Authorization": "token " + "x" * 300}, None),
+        ({"Authorization": "token " + "x" * 600}, None),
         ({"Authorization": "token 0123456789abcdef", "X-Toolkit-Key": "fedcba9876543210"}, "fedcba9876543210"),
         ({"Authorization": "token 0123456789abcdef", "X-Toolkit-Key": ""}, None),
         ({}, None),
@@ -90,6 +90,14 @@ def test_a_token_opens_what_its_scopes_reach(scope: str, reaches: bool) -> None:
 
 def test_a_token_for_one_server_opens_no_job_that_has_none() -> None:
     assert not TokenOwner("alice", frozenset({"access:servers!server=alice/None"})).reaches("alice", None)
+
+
+def test_a_session_counts_at_a_host_only() -> None:
+    headers = CIMultiDict({"Cookie": f"toolkit-gate={'k' * 40}"})
+    identities = Identities(None, secure=False)  # type: ignore[arg-type]
+    assert [claim.is_cookie for claim in identities.cookie_claims(headers, "h.localhost")] == [True]
+    assert identities.cookie_claims(headers, "") == []
+    assert not Claim("tkr_0123456789").is_cookie
 
 
 def test_claims_do_not_show_their_secret() -> None:

@@ -19,6 +19,9 @@ def test_a_job_has_a_host_and_a_second_one_for_its_job_server() -> None:
     assert (app.job_id, app.lab, app.origin) == (ID, False, f"http://{ID}.localhost:8001")
     assert (lab.job_id, lab.lab, lab.origin) == (ID, True, f"http://{ID}-lab.localhost:8001")
     assert hosts.lab(ID) == lab
+    port = hosts.find(f"{ID}-9090.localhost:8001")
+    assert port is not None
+    assert (app.port, port.job_id, port.lab, port.port) == (8080, ID, False, 9090)
 
 
 @pytest.mark.parametrize(
@@ -33,7 +36,9 @@ def test_a_job_has_a_host_and_a_second_one_for_its_job_server() -> None:
         f"{ID}.evil.example:8001",
         f"{ID}.x.localhost:8001",
         f"x.{ID}.localhost:8001",
-        f"{ID}-9090.localhost:8001",
+        f"{ID}-09090.localhost:8001",
+        f"{ID}-909090.localhost:8001",
+        f"{ID}-9090-lab.localhost:8001",
         f"{ID}-lab-lab.localhost:8001",
         f"{ID[:-1]}.localhost:8001",
         f"{ID}.localhost:8001/",

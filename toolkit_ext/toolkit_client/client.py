@@ -46,6 +46,7 @@ from toolkit_client.log_trail import LogTrail
 from toolkit_client.trails import EventTrail, Notice, Trail
 
 if TYPE_CHECKING:
+    from toolkit_client.exec.commands import JobCommands
     from toolkit_client.models import Event, Job, JobPatch, JobSpec, Me, QueueStatus
 
 __all__ = ["Client", "Jobs", "Servers"]
@@ -230,6 +231,16 @@ class Jobs:
             self._client.site, ref, follow=follow, tail=tail, since=since, offset=offset, run=run, notice=notice
         )
         return self._client.follow_trail(trail)
+
+    def commands(self, ref: str) -> JobCommands:
+        """Runs commands in the job, which has to run; good for as many as wanted, also at once.
+
+        >>> train = client.jobs.commands("train")                 # doctest: +SKIP
+        >>> train.run(["nvidia-smi"]).stdout                      # doctest: +SKIP
+        """
+        from toolkit_client.exec.commands import JobCommands
+
+        return JobCommands(self.get(ref).lab_url, self._client.site.token)
 
     def wait(self, ref: str, timeout: float | None = None) -> Job:
         """Waits until the job has ended, at most `timeout` seconds.

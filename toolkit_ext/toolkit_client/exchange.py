@@ -52,6 +52,10 @@ class Site:
         self._token = token
 
     @property
+    def token(self) -> str:
+        return self._token
+
+    @property
     def loopback(self) -> bool:
         return urlsplit(self.url).hostname in LOOPBACK
 

@@ -133,6 +133,7 @@ class Job(WireModel):
     options: dict[str, Any] = Field(default_factory=dict)
     retry_of: str | None = Field(default=None, description="id of the job that this one repeats")
     access_url: str = Field(description="address of the job's own web server (port 8080)")
+    port_urls: dict[str, str] = Field(default_factory=dict, description="addresses of its other declared ports")
     lab_url: str = Field(description="address of the job's JupyterLab")
     runs: list[Run]
 

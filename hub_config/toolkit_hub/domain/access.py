@@ -76,6 +76,11 @@ class Actor:
     address: str = ""
     key_id: str = ""
 
+    @property
+    def shown_name(self) -> str:
+        """What others are told of who it is: a user's name; of roles and jobs, which may share one, the full name."""
+        return self.name if self.subject.type == "user" else self.full_name
+
 
 class Refused(PermissionDenied):
     """A refusal, with what the audit log keeps of it."""

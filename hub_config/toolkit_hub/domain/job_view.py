@@ -21,6 +21,10 @@ from toolkit_hub.store.tables import Job
 __all__ = ["as_wire", "has_mounts", "job_to_wire", "lab_path", "row_to_json"]
 
 
+#: The port of the job's own that its host serves without being told to.
+APP_PORT = 8080
+
+
 class ServerOfRun(Protocol):
     """What an address of a job server is made of."""
 
@@ -98,6 +102,11 @@ def row_to_json(
         "options": spec.get("options", {}),
         "retryOf": job.retry_of,
         "accessUrl": site.job_host(job.id),
+        "portUrls": {
+            str(port["port"]): site.job_host(job.id, f"-{port['port']}")
+            for port in spec.get("ports", ())
+            if port["port"] != APP_PORT
+        },
         "labUrl": site.job_host(job.id, "-lab") + lab_path(runs[-1]).lstrip("/") + "lab",
         "runs": [_run_to_json(run, now) for run in runs],
     }

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
-import secrets
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager
 
 from aiohttp import web
 
@@ -17,7 +16,6 @@ from toolkit_client.errors import (
     PermissionDenied,
     ServiceUnavailable,
 )
-from toolkit_hub import clock
 from toolkit_hub.configure import Toolkit
 from toolkit_hub.gate.data.host import DataHost
 from toolkit_hub.gate.forward import Target, Unreachable, Upstream, forward, raw_target
@@ -27,12 +25,15 @@ from toolkit_hub.gate.job_server import JobServers
 from toolkit_hub.gate.live import Live, LiveConnections
 from toolkit_hub.gate.login import ENTER_PATH, GATE_PATH, LOGOUT_PATH, Logins
 from toolkit_hub.gate.pages import BadGateway, Link, is_navigation, page, redirect
-from toolkit_hub.gate.places import APP_PORT, LAB_PORT, JobHost, JobHosts, RunPlace, ServerPath, View, server_path
+from toolkit_hub.gate.places import LAB_PORT, JobHost, JobHosts, RunPlace, ServerPath, View, server_path
+from toolkit_hub.gate.rights import Rights
+from toolkit_hub.gate.streams import RunStreams, stream_of
 from toolkit_hub.gate.tunnel import is_upgrade, tunnel
 from toolkit_hub.gate.views import Views
+from toolkit_hub.gate.visit import Visit
 from toolkit_hub.store import Store
 
-__all__ = ["HEALTH_PATH", "Door", "Visit"]
+__all__ = ["HEALTH_PATH", "Door"]
 
 HEALTH_PATH = f"{GATE_PATH}health"
 #: A person sees the waiting page when the job server is not up by then.
@@ -41,21 +42,6 @@ _PAGE_AFTER_S = 0.3
 _PROGRAM_WAITS_S = 30.0
 _RELOAD_STARTING_S = 1
 _RELOAD_QUEUED_S = 3
-
-
-@dataclass
-class Visit:
-    """One request at the gate, for the log. No secret is ever put in here."""
-
-    request: web.BaseRequest
-    id: str = field(default_factory=lambda: secrets.token_hex(8))
-    began: float = field(default_factory=clock.monotonic)
-    user: str = "-"
-    #: Where the reader of an error can go on.
-    link: Link | None = None
-
-    def named(self, user: str) -> None:
-        self.user = user
 
 
 class Door:
@@ -70,21 +56,25 @@ class Door:
         live: LiveConnections,
         upstream: Upstream,
         data: DataHost,
+        rights: Rights,
     ) -> None:
         self._site = site
         self._data = data
         self._views = views
+        self._rights = rights
         self._identities = identities
         self._live = live
         self._upstream = upstream
         self._hosts = JobHosts(site.jobs_scheme, site.jobs_domain)
         self._logins = Logins(store, site.public_url, secure=site.jobs_scheme == "https")
         self._job_servers = JobServers()
+        self._streams = RunStreams()
         # The hub compares it with its own and warns when they differ.
         self._hub_version = importlib.metadata.version("jupyterhub")
 
     async def close(self) -> None:
         await self._job_servers.close()
+        await self._streams.close()
 
     # --- the job hosts ----------------------------------------------------------------------------------------------
 
@@ -101,22 +91,27 @@ class Door:
             )
         if target.startswith(GATE_PATH):
             return await self._gate_path(visit, host, target)
+        if not host.lab:
+            view = await self._views.look(host.job_id)
+            if view is not None and view.ports.get(host.port):
+                return await self._arrive(visit, view, host.port, target, Passage("", host.scheme, host.name))
         claims = await self._identities.claims(request.headers, host.name)
-        view = await self._views.look(host.job_id, claims, server_path(target) if host.lab else None)
+        view = await self._rights.look(visit, host.job_id, claims, server_path(target) if host.lab else None)
         if view is None:
             raise _no_such_job()
         if view.visitor is None or view.claim is None:
             if is_navigation(request):
                 return self._logins.start(request, host, target)
             raise NotSignedIn(
-                "nobody is signed in here", "sign in with a browser, or send the header `Authorization: token …`"
+                "nobody is signed in here",
+                "sign in with a browser, or send the header `Authorization: Bearer …` with a token or a role's key",
             )
-        visit.user = view.visitor.name
         if view.claim.is_cookie and foreign(request.method, request.headers, host.origin):
             raise PermissionDenied(
                 "a page of another origin sent this request with your cookie; it was refused", f"open {host.origin}/"
             )
-        return await self._admit(visit, view, host.lab, target, Passage(view.visitor.name, host.scheme, host.name))
+        passage = Passage(visit.user, host.scheme, host.name)
+        return await self._admit(visit, view, None if host.lab else host.port, target, passage)
 
     async def _gate_path(self, visit: Visit, host: JobHost, target: str) -> web.StreamResponse:
         """What is the gate's own on every job host."""
@@ -147,7 +142,7 @@ class Door:
         if bearer_token(request.headers) is None:
             return await self._without_token(request, path, target)
         claims = [claim for claim in await self._identities.claims(request.headers, "") if not claim.is_cookie]
-        view = await self._views.look(path, claims)
+        view = await self._rights.look(visit, path, claims)
         if view is None:
             raise _no_such_job()
         if view.visitor is None:
@@ -155,10 +150,9 @@ class Door:
                 "this token is not known to the hub, or its scopes do not reach this server",
                 "make a token with the scope `access:servers`, or with all of your rights",
             )
-        visit.user = view.visitor.name
         scheme, _, host = self._site.public_url.partition("://")
-        passage = Passage(view.visitor.name, scheme, host.rstrip("/"), cookies=False)
-        return await self._admit(visit, view, True, target, passage)
+        passage = Passage(visit.user, scheme, host.rstrip("/"), cookies=False)
+        return await self._admit(visit, view, None, target, passage)
 
     async def _without_token(self, request: web.BaseRequest, path: ServerPath, target: str) -> web.Response:
         """The hub's readiness check, and browsers.
@@ -181,17 +175,28 @@ class Door:
 
     # --- known, and allowed? ----------------------------------------------------------------------------------------
 
-    async def _admit(self, visit: Visit, view: View, lab: bool, target: str, passage: Passage) -> web.StreamResponse:
-        """Authorise a known visitor, and find what the address means now."""
+    async def _admit(
+        self, visit: Visit, view: View, port: int | None, target: str, passage: Passage
+    ) -> web.StreamResponse:
+        """Authorise a known visitor: to a port of the job's own, or (None) to its job server."""
         if not view.may_see:
-            raise _no_such_job()
+            await self._rights.refuse(visit, view, "job:get")
+        if port is None and not view.may_exec:
+            await self._rights.refuse(visit, view, "job:exec")
+        if port is not None and port not in view.ports:
+            served = ", ".join(str(each) for each in sorted(view.ports))
+            raise NotFound(
+                f"this job does not serve its port {port}",
+                f"ports are declared when a job is submitted (`--port {port}`); of this one there are: {served}",
+            )
+        return await self._arrive(visit, view, port, target, passage)
+
+    async def _arrive(
+        self, visit: Visit, view: View, port: int | None, target: str, passage: Passage
+    ) -> web.StreamResponse:
+        """Find what the address means now, for somebody who is let in."""
         job_page = f"{self._site.public_url}/services/toolkit/jobs/{view.job_id}"
         visit.link = Link(job_page, "The job's page")
-        if lab and not view.may_exec:
-            raise PermissionDenied(
-                f"{visit.user} may see this job but not run code in it (job:exec), which its JupyterLab would allow",
-                "ask the job's owner",
-            )
         if not view.alive:
             raise Conflict(
                 f"this job has ended: {_state(view)}", "its log is on the job's page; submit it again to run it"
@@ -199,13 +204,18 @@ class Door:
         run = view.run
         if run is None or not run.reachable:
             return self._not_yet(visit, view)
-        if not lab:
-            hint = "the job's own web server must listen on 0.0.0.0 port 8080; the job's log shows what it says"
-            to = Target(run.ip or "", APP_PORT, passage, f"port {APP_PORT} of this job", hint)
-            return await self._pass(visit, view, False, target, to)
+        if port is not None:
+            hint = f"the job's own web server must listen on 0.0.0.0 port {port}; the job's log shows what it says"
+            to = Target(run.ip or "", port, passage, f"port {port} of this job", hint)
+            return await self._pass(visit, view, port, target, to)
         elsewhere = _lab_elsewhere(visit.request, view, run, target)
         if elsewhere is not None:
             return redirect(f"{passage.scheme}://{passage.host}{elsewhere}")
+        path = server_path(target)
+        stream = stream_of(visit.request, path.rest) if path else None
+        if stream is not None:
+            with self._watched(visit, view, None):
+                return await self._streams.join(visit.request, run, visit.user, stream)
         return await self._to_job_server(visit, view, run, target, passage)
 
     def _not_yet(self, visit: Visit, view: View) -> web.Response:
@@ -233,7 +243,7 @@ class Door:
             if waiting is not None:
                 return waiting
             try:
-                return await self._pass(visit, view, True, target, to)
+                return await self._pass(visit, view, None, target, to)
             except Unreachable:
                 self._job_servers.forget(run)
                 if not again:
@@ -260,15 +270,21 @@ class Door:
             refresh_s=_RELOAD_STARTING_S,
         )
 
-    async def _pass(self, visit: Visit, view: View, lab: bool, target: str, to: Target) -> web.StreamResponse:
+    async def _pass(self, visit: Visit, view: View, port: int | None, target: str, to: Target) -> web.StreamResponse:
         """Forward, under the eye of the re-check."""
         request = visit.request
-        if request.transport is None or view.claim is None:
-            raise ConnectionResetError("the visitor has gone")
-        with self._live.watch(Live(view.claim, visit.user, view.job_id, lab, request.transport)):
+        with self._watched(visit, view, port):
             if is_upgrade(request):
                 return await tunnel(self._upstream, request, target, to)
             return await forward(self._upstream, request, target, to)
+
+    def _watched(self, visit: Visit, view: View, port: int | None) -> AbstractContextManager[None]:
+        """For as long as what the visitor came for lasts: to a port of the job's own, or (None) with `job:exec`."""
+        transport = visit.request.transport
+        if transport is None:
+            raise ConnectionResetError("the visitor has gone")
+        public = port or 0 if view.claim is None else 0
+        return self._live.watch(Live(view.claim, visit.user, view.job_id, port is None, transport, public))
 
 
 def _target(request: web.BaseRequest) -> str:

@@ -67,6 +67,7 @@ _NOT_OUTWARD_PREFIXES = ("access-control-", "x-toolkit-")
 class Passage:
     """One visitor on the way to one job, as far as headers are concerned."""
 
+    #: Empty where everybody is let in: then nobody's name is told.
     user: str
     scheme: str
     host: str
@@ -102,7 +103,8 @@ def inbound(headers: MultiMapping[str], passage: Passage) -> CIMultiDict[str]:
     out["Host"] = passage.host
     out["X-Forwarded-Host"] = passage.host
     out["X-Forwarded-Proto"] = passage.scheme
-    out["X-Toolkit-User"] = passage.user
+    if passage.user:
+        out["X-Toolkit-User"] = passage.user
     if passage.secret is not None:
         out["X-Toolkit-Run-Secret"] = passage.secret
     return out

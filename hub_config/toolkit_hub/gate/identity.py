@@ -1,4 +1,4 @@
-"""Who is asking? A hub token, or the cookie that the gate gave this browser for this one host.
+"""Who is asking? A hub token, a role key, a job's own token, or the cookie that the gate gave this browser for this one host.
 
 A *claim* is what came with a request and could be checked outside of the store; whose claim it is, the store says
 (`Claim.stands_for`), in the same transaction in which the policy is asked.
@@ -19,11 +19,21 @@ from sqlalchemy.orm import Session
 
 from toolkit_client.errors import ServiceUnavailable
 from toolkit_hub import clock
-from toolkit_hub.domain.access import Actor, actor_by_id, actor_by_name
+from toolkit_hub.domain.access import Actor, actor_by_id, actor_by_key, actor_by_name
 from toolkit_hub.domain.gate_sessions import session_user
 from toolkit_hub.gate.headers import COOKIE_MARK, KEY_HEADER, cookie_values
 
-__all__ = ["Claim", "HubAway", "HubTokens", "Identities", "TokenOwner", "bearer_token", "foreign", "session_cookie"]
+__all__ = [
+    "Claim",
+    "HubAway",
+    "HubTokens",
+    "Identities",
+    "TokenOwner",
+    "bearer_token",
+    "foreign",
+    "is_own_token",
+    "session_cookie",
+]
 
 log = logging.getLogger("toolkit.gate")
 
@@ -33,7 +43,9 @@ HUB_TIMEOUT_S = 4.0
 _CACHE_SIZE = 4096
 #: Cookies of one name that are tried: more than one means that a page of the job has set a second.
 _COOKIES_TRIED = 3
-_TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]{8,256}")
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]{8,512}")
+#: How role keys and jobs' own tokens begin, of which the hub knows nothing.
+_OWN_TOKEN = re.compile(r"tk[rj]_")
 _SESSION_KEY = re.compile(r"[A-Za-z0-9_-]{20,100}")
 
 
@@ -63,7 +75,8 @@ class TokenOwner:
 
 @dataclass(frozen=True)
 class Claim:
-    """A credential that came with a request: a token that the hub knows (`owner`), or a session's key at `host`."""
+    """A credential that came with a request: a token that the hub knows (`owner`), a session's key at `host`, or else a
+    role's key or a job's own token, of which the store knows."""
 
     secret: str = field(repr=False)
     owner: TokenOwner | None = None
@@ -71,12 +84,14 @@ class Claim:
 
     @property
     def is_cookie(self) -> bool:
-        return self.owner is None
+        return bool(self.host)
 
     def stands_for(self, session: Session, owner: str, server_name: str | None) -> Actor | None:
-        """The user whose claim this is, if it counts at the job of this owner with this server."""
+        """Whose claim this is, if it counts at the job of this owner with this server. Raises `DeadKey`."""
         if self.owner is not None:
             return actor_by_name(session, self.owner.name) if self.owner.reaches(owner, server_name) else None
+        if not self.is_cookie:
+            return actor_by_key(session, self.secret)
         user_id = session_user(session, self.secret, self.host)
         return actor_by_id(session, user_id) if user_id else None
 
@@ -152,6 +167,8 @@ class Identities:
             cookies = []  # who says whose key it is means that key
         if token is None:
             return cookies
+        if is_own_token(token):
+            return [Claim(token), *cookies]
         try:
             owner = await self._tokens.owner(token)
         except HubAway:
@@ -161,12 +178,13 @@ class Identities:
         return [Claim(token, owner), *cookies] if owner else cookies
 
     def cookie_claims(self, headers: MultiMapping[str], host: str) -> list[Claim]:
-        keys = [key for key in cookie_values(headers, self.cookie) if _SESSION_KEY.fullmatch(key)]
+        """Of a browser that is signed in at `host`; without a host there are none."""
+        keys = [key for key in cookie_values(headers, self.cookie) if host and _SESSION_KEY.fullmatch(key)]
         return [Claim(key, host=host) for key in keys[:_COOKIES_TRIED]]
 
     async def renew(self, claim: Claim) -> Claim | None:
         """The claim as the hub sees it now; None once the token is revoked. Raises `HubAway`."""
-        if claim.is_cookie:
+        if claim.owner is None:
             return claim  # the store is asked at each look
         owner = await self._tokens.owner(claim.secret)
         return replace(claim, owner=owner) if owner else None
@@ -178,13 +196,18 @@ def session_cookie(secure: bool) -> str:
 
 
 def bearer_token(headers: MultiMapping[str]) -> str | None:
-    """The token that a request shows, if it has the shape of one of the hub's."""
+    """The token or key that a request shows, whatever its kind; None for what has the shape of none."""
     key = headers.get(KEY_HEADER)
     if key is None:
         scheme, _, key = headers.get("Authorization", "").partition(" ")
         if scheme.lower() not in ("token", "bearer"):
             return None
     return key.strip() if _TOKEN.fullmatch(key.strip()) else None
+
+
+def is_own_token(token: str) -> bool:
+    """Whether it is a role's key or a job's own token, by its looks."""
+    return _OWN_TOKEN.match(token) is not None
 
 
 def foreign(method: str, headers: MultiMapping[str], origin: str) -> bool:

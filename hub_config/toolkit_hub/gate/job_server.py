@@ -1,4 +1,4 @@
-"""Has the job server of a run started at the first request that needs it.
+"""Has what serves in a run started at the first request that needs it: the job server, or the program that runs commands.
 
 Its start costs a second of CPU, which a job that nobody looks into never pays. job-init, the container's first process, listens
 on a control port; who knows the run's secret may ask it to start the job server. What it answers comes out of the container
@@ -16,11 +16,13 @@ from dataclasses import dataclass
 from toolkit_hub import clock
 from toolkit_hub.gate.places import LAB_PORT, RunPlace
 
-__all__ = ["CONTROL_PORT", "JobServers"]
+__all__ = ["CONTROL_PORT", "EXEC_PORT", "JobServers"]
 
 log = logging.getLogger("toolkit.gate")
 
 CONTROL_PORT = 8887
+#: Where the program that runs commands listens.
+EXEC_PORT = 8886
 #: A job server that does not listen by then is reported as broken.
 START_LIMIT_S = 60.0
 _ASK_AGAIN_S = 0.15
@@ -45,7 +47,9 @@ class _Answer:
 class JobServers:
     """One start at a time for each run, however many requests wait for it."""
 
-    def __init__(self) -> None:
+    def __init__(self, request: str = "start-job-server", port: int = LAB_PORT) -> None:
+        """`request` is what job-init is asked for, `port` where it serves then."""
+        self._request, self._port = request, port
         self._up: set[str] = set()
         self._starts: dict[str, asyncio.Task[str]] = {}
 
@@ -59,7 +63,7 @@ class JobServers:
             return ""
         task = self._starts.get(run.id)
         if task is None:
-            task = self._starts[run.id] = asyncio.create_task(_start(run))
+            task = self._starts[run.id] = asyncio.create_task(self._start(run))
         done, _ = await asyncio.wait({task}, timeout=seconds)
         if not done:
             return None
@@ -76,6 +80,20 @@ class JobServers:
         """The run's job server was up and does not answer any more."""
         self._up.discard(run.id)
 
+    async def _start(self, run: RunPlace) -> str:
+        deadline = clock.monotonic() + START_LIMIT_S
+        while True:
+            answer = await _ask(run, self._request)
+            if answer.final:
+                log.info("run %s: job-init answers %s: %.200r", run.id, answer.state, answer.reason)
+                return answer.reason or f"the container answers “{answer.state}”"
+            if answer.state == "running" and await _listens(run, self._port):
+                return ""
+            if clock.monotonic() > deadline:
+                why = answer.reason or "it is still starting"
+                return f"it did not come up within {START_LIMIT_S:.0f} s ({why})"
+            await asyncio.sleep(_ASK_AGAIN_S)
+
     async def close(self) -> None:
         """End the starts that are under way, as far as this side is concerned."""
         for task in self._starts.values():
@@ -83,26 +101,12 @@ class JobServers:
         await asyncio.gather(*self._starts.values(), return_exceptions=True)
 
 
-async def _start(run: RunPlace) -> str:
-    deadline = clock.monotonic() + START_LIMIT_S
-    while True:
-        answer = await _ask(run)
-        if answer.final:
-            log.info("run %s: job-init answers %s: %.200r", run.id, answer.state, answer.reason)
-            return answer.reason or f"the container answers “{answer.state}”"
-        if answer.state == "running" and await _listens(run):
-            return ""
-        if clock.monotonic() > deadline:
-            return f"the job server did not come up within {START_LIMIT_S:.0f} s ({answer.reason or 'it is still starting'})"
-        await asyncio.sleep(_ASK_AGAIN_S)
-
-
-async def _ask(run: RunPlace) -> _Answer:
+async def _ask(run: RunPlace, request: str) -> _Answer:
     try:
         async with asyncio.timeout(_CONNECT_LIMIT_S):
             reader, writer = await asyncio.open_connection(run.ip, CONTROL_PORT, limit=_LONGEST_ANSWER)
         try:
-            writer.write(json.dumps({"secret": run.secret, "do": "start-job-server"}).encode() + b"\n")
+            writer.write(json.dumps({"secret": run.secret, "do": request}).encode() + b"\n")
             async with asyncio.timeout(_ANSWER_LIMIT_S):
                 await writer.drain()
                 answer = json.loads(await reader.readline())
@@ -117,10 +121,10 @@ async def _ask(run: RunPlace) -> _Answer:
     return _Answer(str(answer.get("state", ""))[:32], str(answer.get("reason") or "")[:500])
 
 
-async def _listens(run: RunPlace) -> bool:
+async def _listens(run: RunPlace, port: int) -> bool:
     try:
         async with asyncio.timeout(_CONNECT_LIMIT_S):
-            _, writer = await asyncio.open_connection(run.ip, LAB_PORT)
+            _, writer = await asyncio.open_connection(run.ip, port)
     except OSError:
         return False
     writer.close()

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from toolkit_client.errors import ServiceUnavailable
+from toolkit_client.errors import NotSignedIn, ServiceUnavailable
 from toolkit_hub import clock
 from toolkit_hub.gate.identity import Claim, Identities
 from toolkit_hub.gate.views import Views
@@ -26,22 +26,26 @@ RECHECK_S = 7.0
 UNKNOWN_LIMIT_S = 3600.0
 _CHECKS_AT_ONCE = 16
 
+Question = tuple[str, str, str, bool, int]
+
 
 @dataclass(eq=False)
 class Live:
-    """One connection under way, and what it was let in by."""
+    """One connection under way, and what it was let in by: a claim, or none where the port `public` is open to everybody."""
 
-    claim: Claim
+    claim: Claim | None
     user: str
     job_id: str
     needs_exec: bool
     transport: asyncio.Transport
+    public: int = 0
     confirmed: float = field(default_factory=clock.monotonic)
 
     @property
-    def question(self) -> tuple[str, str, str, bool]:
+    def question(self) -> Question:
         """Connections with the same question get the same answer."""
-        return self.claim.secret, self.claim.host, self.job_id, self.needs_exec
+        credential = (self.claim.secret, self.claim.host) if self.claim else ("", "")
+        return *credential, self.job_id, self.needs_exec, self.public
 
 
 class LiveConnections:
@@ -68,7 +72,7 @@ class LiveConnections:
     def cut(self, claims: list[Claim]) -> None:
         """Cut what was let in by one of these claims."""
         secrets = {(claim.secret, claim.host) for claim in claims}
-        for live in [live for live in self._all if (live.claim.secret, live.claim.host) in secrets]:
+        for live in [live for live in self._all if live.claim and (live.claim.secret, live.claim.host) in secrets]:
             self._cut(live, "signed out")
 
     async def run(self) -> None:
@@ -82,7 +86,7 @@ class LiveConnections:
 
     async def check_all(self) -> None:
         """Ask again for every connection, once for those that ask the same."""
-        groups: defaultdict[tuple[str, str, str, bool], list[Live]] = defaultdict(list)
+        groups: defaultdict[Question, list[Live]] = defaultdict(list)
         for live in self._all:
             groups[live.question].append(live)
         gatekeeper = asyncio.Semaphore(_CHECKS_AT_ONCE)
@@ -92,6 +96,8 @@ class LiveConnections:
         async with gatekeeper:
             try:
                 still = await self._still_allowed(group[0])
+            except NotSignedIn:  # a key that counts no more
+                still = False
             except (ServiceUnavailable, OSError):  # the hub or the store is away: unknown, not revoked
                 for live in group:
                     if clock.monotonic() - live.confirmed > UNKNOWN_LIMIT_S:
@@ -104,11 +110,14 @@ class LiveConnections:
                 self._cut(live, "no longer allowed")
 
     async def _still_allowed(self, live: Live) -> bool:
+        if live.claim is None:
+            seen = await self._views.look(live.job_id)
+            return seen is not None and seen.ports.get(live.public, False)
         claim = await self._identities.renew(live.claim)
         if claim is None:
             return False
         view = await self._views.look(live.job_id, [claim])
-        if view is None or view.visitor is None or view.visitor.name != live.user:
+        if view is None or view.visitor is None or view.visitor.shown_name != live.user:
             return False
         return view.may_exec if live.needs_exec else view.may_see
 

@@ -7,8 +7,9 @@ it is compared or forwarded, so no two readers can understand one address in two
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 from urllib.parse import quote
 
 from sqlalchemy import select
@@ -18,6 +19,7 @@ from toolkit_client.models import ALIVE_STATES
 from toolkit_client.urn import job_urn
 from toolkit_hub.domain.access import Actor, allowed
 from toolkit_hub.gate.identity import Claim
+from toolkit_hub.store.access_tables import Lock
 from toolkit_hub.store.tables import Account, Job, Run, User
 
 __all__ = ["APP_PORT", "LAB_PORT", "JobHost", "JobHosts", "RunPlace", "ServerPath", "View", "look", "server_path"]
@@ -28,19 +30,20 @@ LAB_PORT = 8888
 
 #: The host below the jobs' domain where the content of data goes in and out.
 DATA_LABEL = "data"
-_LABEL = re.compile(r"([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})(-lab)?")
+_LABEL = re.compile(r"([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})(?:-(lab|[1-9][0-9]{0,4}))?")
 _SERVER_NAME = re.compile(r"[a-z0-9-]{1,30}")
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
 @dataclass(frozen=True)
 class JobHost:
-    """A host below the jobs' domain: a job's own web server, or (`lab`) its job server."""
+    """A host below the jobs' domain: a port of a job's own (8080 where none is named), or (`lab`) its job server."""
 
     job_id: str
     lab: bool
     scheme: str
     name: str
+    port: int = APP_PORT
 
     @property
     def origin(self) -> str:
@@ -64,7 +67,9 @@ class JobHosts:
         match = _LABEL.fullmatch(label)
         if not dot or domain != self.domain or match is None:
             return None
-        return JobHost(match[1], match[2] is not None, self.scheme, f"{label}.{domain}")
+        lab = match[2] == "lab"
+        port = int(match[2]) if match[2] and not lab else APP_PORT
+        return JobHost(match[1], lab, self.scheme, f"{label}.{domain}", port)
 
     def is_data(self, host_header: str) -> bool:
         """Whether a Host header names the data host."""
@@ -128,6 +133,9 @@ class View:
     run: RunPlace | None
     #: The run that the address named, when that is not the current one.
     older_run: RunPlace | None
+    urn: str
+    #: The ports of the job's own that are served; True for those that everybody may reach without a sign-in.
+    ports: Mapping[int, bool]
     visitor: Actor | None = None
     claim: Claim | None = None
     may_see: bool = False
@@ -144,6 +152,7 @@ def look(
     """The job with this id, or the one whose run a server path names, as seen by the first claim that stands.
 
     `path` on a job host is the server path that was asked for there: it may name an older run. None: no such job.
+    Raises `DeadKey` for a key that counts no more.
     """
     job_id: str | None
     if isinstance(place, ServerPath):
@@ -151,25 +160,41 @@ def look(
     else:
         job_id = place
     row = session.execute(
-        select(Job.id, Job.account_id, Account.organization_id, Job.state, Job.state_info, User.hub_name)
+        select(
+            Job.id,
+            Job.account_id,
+            Account.organization_id,
+            Job.state,
+            Job.state_info,
+            User.hub_name,
+            Job.spec["ports"].label("ports"),
+            Lock.resource_id.label("locked"),
+        )
         .join(Account, Account.id == Job.account_id)
         .join(User, User.id == Job.creator_id)
+        .outerjoin(Lock, Lock.resource_id == Job.id)
         .where(Job.id == job_id)
     ).one_or_none()
     if row is None:
         return None
     run = _run(session, row.id)
     older = _run(session, row.id, path) if path and run and path.server_name != run.server_name else None
-    view = View(row.id, row.state, row.state_info, run, older)
+    urn = job_urn(row.organization_id, row.account_id, row.id)
+    view = View(row.id, row.state, row.state_info, run, older, urn, _ports(row.ports, locked=row.locked is not None))
     owner, server_name = (run.owner, run.server_name) if run else (row.hub_name or "", None)
     for claim in claims:
         visitor = claim.stands_for(session, owner, server_name)
         if visitor is not None:
-            urn = job_urn(row.organization_id, row.account_id, row.id)
             may_see = allowed(session, visitor, "job:get", urn)
             may_exec = may_see and allowed(session, visitor, "job:exec", urn)
             return replace(view, visitor=visitor, claim=claim, may_see=may_see, may_exec=may_exec)
     return view
+
+
+def _ports(declared: Any, *, locked: bool) -> dict[int, bool]:
+    """By a job's spec; nothing of a locked job is public."""
+    found = {int(each["port"]): bool(each.get("public")) and not locked for each in declared or ()}
+    return {APP_PORT: False} | found
 
 
 def _job_of(session: Session, path: ServerPath) -> str | None:

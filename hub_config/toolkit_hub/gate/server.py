@@ -22,13 +22,15 @@ from toolkit_hub import clock
 from toolkit_hub.configure import Toolkit
 from toolkit_hub.domain.afterwards import Afterwards
 from toolkit_hub.gate.data.host import DataHost
-from toolkit_hub.gate.door import HEALTH_PATH, Door, Visit
+from toolkit_hub.gate.door import HEALTH_PATH, Door
 from toolkit_hub.gate.forward import Upstream
 from toolkit_hub.gate.identity import HubTokens, Identities
 from toolkit_hub.gate.listeners import BACKLOG, open_listeners
 from toolkit_hub.gate.live import RECHECK_S, LiveConnections
 from toolkit_hub.gate.pages import answer_error
+from toolkit_hub.gate.rights import Rights
 from toolkit_hub.gate.views import Views
+from toolkit_hub.gate.visit import Visit
 from toolkit_hub.store import Store
 
 __all__ = ["DRAIN_LIMIT_S", "Gate", "serve"]
@@ -68,7 +70,8 @@ class Gate:
         self._live = LiveConnections(self._views, identities, recheck_s)
         self._afterwards = Afterwards(self._store)
         self._data = DataHost(site, self._store, tokens, self._afterwards)
-        self._door = Door(site, self._store, self._views, identities, self._live, self._upstream, self._data)
+        rights = Rights(self._store, self._views, self._afterwards)
+        self._door = Door(site, self._store, self._views, identities, self._live, self._upstream, self._data, rights)
         self._listeners: list[asyncio.Server] = []
         self._servers: list[web.Server] = []
         self._busy: set[web.RequestHandler] = set()

@@ -16,20 +16,20 @@ from toolkit_hub.gate.forward import Target, Upstream, relay
 from toolkit_hub.gate.headers import outbound
 from toolkit_hub.gate.pages import BadGateway
 
-__all__ = ["is_upgrade", "tunnel"]
+__all__ = ["Answered", "Side", "Tail", "is_upgrade", "joined", "tunnel"]
 
 #: How long what is still buffered for one side may take to reach it when the other side has gone.
 _FLUSH_LIMIT_S = 30.0
 
 
-def is_upgrade(request: web.BaseRequest) -> bool:
-    """Whether the visitor asks for a websocket. Any other upgrade is not passed on: the request stays plain HTTP, which
-    is how a server declines one."""
+def is_upgrade(request: web.BaseRequest, protocol: str = "websocket") -> bool:
+    """Whether the visitor asks for a websocket, or for another protocol that the gate itself knows. Any other upgrade is not
+    passed on: the request stays plain HTTP, which is how a server declines one."""
     named = request.headers.get("Connection", "").lower()
     return (
         request.method == "GET"
         and request.version == aiohttp.HttpVersion11
-        and request.headers.get("Upgrade", "").lower() == "websocket"
+        and request.headers.get("Upgrade", "").lower() == protocol
         and "upgrade" in [token.strip() for token in named.split(",")]
         and not request.body_exists
     )
@@ -56,24 +56,29 @@ async def tunnel(upstream: Upstream, request: web.BaseRequest, target: str, to: 
         if request.transport is None:
             raise ConnectionResetError("the visitor has gone")
         handler = request.protocol
-        visitor, job = _Side(request.transport), _Side(connection.transport)
+        visitor, job = Side(request.transport), Side(connection.transport)
         # No await from here to the join: no byte may come in between.
-        early, late = _Tail(), _Tail()
+        early, late = Tail(), Tail()
         connection.protocol.set_parser(late, None)
         handler.set_parser(cast(Any, early))
         visitor.join(job)
         visitor.transport.write(_head(response, to) + late.data)
         if early.data:
             job.transport.write(early.data)
-        try:
-            await asyncio.wait({visitor.closed, job.closed}, return_when=asyncio.FIRST_COMPLETED)
-            await asyncio.wait({visitor.closed, job.closed}, timeout=_FLUSH_LIMIT_S)
-        finally:
-            for side in (visitor, job):
-                if not side.closed.done():
-                    side.transport.abort()
+        await joined(visitor, job)
         handler.connection_lost(None)  # the server's own book-keeping, which the join has cut off
-        return _Answered(status=101)
+        return Answered(status=101)
+
+
+async def joined(visitor: Side, job: Side) -> None:
+    """Until both sides are closed; the second one is given a while for what it still has to take."""
+    try:
+        await asyncio.wait({visitor.closed, job.closed}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({visitor.closed, job.closed}, timeout=_FLUSH_LIMIT_S)
+    finally:
+        for side in (visitor, job):
+            if not side.closed.done():
+                side.transport.abort()
 
 
 def _head(response: aiohttp.ClientResponse, to: Target) -> bytes:
@@ -83,7 +88,7 @@ def _head(response: aiohttp.ClientResponse, to: Target) -> bytes:
     return "\r\n".join(lines).encode("utf-8", "surrogateescape")
 
 
-class _Tail:
+class Tail:
     """Takes what had arrived behind the head; in the place of aiohttp's own reader of websocket frames."""
 
     def __init__(self) -> None:
@@ -97,16 +102,19 @@ class _Tail:
         return None
 
 
-class _Side(asyncio.Protocol):
+class Side(asyncio.Protocol):
     """One end of a joined connection. A full buffer here stops reading there, so a slow reader fills nothing."""
 
-    peer: _Side
+    peer: Side
 
-    def __init__(self, transport: asyncio.Transport) -> None:
+    def __init__(self, transport: asyncio.Transport, *, half_close: bool = False) -> None:
+        """`half_close`: a side that has said its last may still be told something."""
         self.transport = transport
+        self.half_close = half_close
+        self._ended = False
         self.closed = asyncio.get_running_loop().create_future()
 
-    def join(self, peer: _Side) -> None:
+    def join(self, peer: Side) -> None:
         self.peer, peer.peer = peer, self
         for side in (self, peer):
             side.transport.set_protocol(side)
@@ -124,13 +132,26 @@ class _Side(asyncio.Protocol):
         if not self.peer.transport.is_closing():
             self.peer.transport.resume_reading()
 
+    def eof_received(self) -> bool:
+        """Whether the connection stays open for the other direction."""
+        self._ended = True
+        if not self.half_close or self.peer.transport.is_closing():
+            return False
+        if self.peer._ended:
+            self.peer.transport.close()  # when everything has been written
+            return False
+        if not self.peer.transport.can_write_eof():
+            return False
+        self.peer.transport.write_eof()
+        return True
+
     def connection_lost(self, error: Exception | None) -> None:
         if not self.closed.done():
             self.closed.set_result(None)
         self.peer.transport.close()
 
 
-class _Answered(web.StreamResponse):
+class Answered(web.StreamResponse):
     """For aiohttp: all is said, and the connection is not its own any more."""
 
     async def prepare(self, request: web.BaseRequest) -> None:

@@ -87,7 +87,7 @@ def run(arguments: list[str]) -> int:
             # A name that the terminal's encoding lacks must not end the command half-way.
             stream.reconfigure(errors="backslashreplace")
     try:
-        if not _names_files(arguments):
+        if not _takes_bytes(arguments):
             "".join(arguments).encode()
         result = toolkit.main(arguments, prog_name="toolkit", standalone_mode=False)
     except click.UsageError as problem:
@@ -105,9 +105,10 @@ def run(arguments: list[str]) -> int:
     return result if isinstance(result, int) else 0
 
 
-def _names_files(arguments: list[str]) -> bool:
-    """Whether the command takes names of files, which may be any bytes."""
-    return next((word for word in arguments if word in COMMANDS), "") in ("data", "vfolder")
+def _takes_bytes(arguments: list[str]) -> bool:
+    """Whether the command takes names of files, or the words of a command, which may be any bytes."""
+    nouns = [word for word in arguments[:8] if word in COMMANDS or word in ("session", "exec")]
+    return nouns[:1] in (["data"], ["vfolder"]) or nouns[:2] in (["job", "exec"], ["session", "exec"])
 
 
 def _long_dash(arguments: list[str]) -> str:

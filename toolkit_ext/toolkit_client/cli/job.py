@@ -18,6 +18,7 @@ __all__ = ["SPEC_FIELDS", "get", "info", "job", "kill"]
 
 HERE = "toolkit_client.cli.job"
 COMMANDS = {
+    "exec": ("toolkit_client.cli.job_exec:exec_", "Run a command in a job that runs."),
     "get": (f"{HERE}:get", "Show jobs."),
     "info": (f"{HERE}:info", "Show all that is known of a job, or its spec, as YAML."),
     "kill": (f"{HERE}:kill", "End jobs."),

@@ -20,12 +20,13 @@ from toolkit_client.errors import ServiceUnavailable, ToolkitError, error_from_b
 from toolkit_client.profiles import checked_url
 from toolkit_client.transfer.records import CONTENT_TYPE, Decoder, Record
 
-__all__ = ["DataLink", "Interrupted", "Query", "blocks_of", "interruptions", "records_of"]
+__all__ = ["AWAY", "DataLink", "Interrupted", "Query", "blocks_of", "connect", "interruptions", "records_of"]
 
 #: Seconds without a byte in either direction after which a connection counts as broken.
 SILENCE_S = 300.0
 _CONNECT_S = 10.0
-_AWAY = frozenset({502, 503, 504})
+#: Statuses by which a part of the site says that another one is away for a moment.
+AWAY = frozenset({502, 503, 504})
 _READ_SIZE = 1 << 20
 
 
@@ -64,7 +65,7 @@ class DataLink:
         """
         target = f"/v1/data/{quote(ref, safe='')}/{what}{_written(query or {})}"
         with interruptions(self.data_url):
-            connection = self._connection(self.data_url)
+            connection = connect(self.data_url)
             headers = {"Content-Type": content_type} if body is not None else {}
             try:
                 _send(connection, method, target, self._host_header(), self._headers() | headers, body)
@@ -86,7 +87,7 @@ class DataLink:
         """Address of the data host; asked of the site once."""
         if not self._data_url:
             with interruptions(self.url):
-                connection = self._connection(self.url)
+                connection = connect(self.url)
                 path = f"{urlsplit(self.url).path}{API_PATH}/transfer"
                 _send(connection, "GET", path, urlsplit(self.url).netloc, self._headers(), None)
                 answer = connection.getresponse()
@@ -104,25 +105,27 @@ class DataLink:
     def _host_header(self) -> str:
         return urlsplit(self.data_url).netloc
 
-    def _connection(self, url: str) -> http.client.HTTPConnection:
-        parts = urlsplit(url)
-        host, port = parts.hostname or "", parts.port
-        local = host == "localhost" or host.endswith(".localhost")
-        if local:
-            host = "127.0.0.1"  # as browsers take it; not every resolver does
-        kind: type[http.client.HTTPConnection] = http.client.HTTPConnection
-        options: dict[str, Any] = {}
-        if parts.scheme == "https":
-            kind, options = http.client.HTTPSConnection, {"context": ssl.create_default_context()}
-        proxy = None if local or host in ("127.0.0.1", "::1") else _proxy_for(parts.scheme, host)
-        if proxy is None:
-            connection = kind(host, port, timeout=_CONNECT_S, blocksize=_READ_SIZE, **options)
-        else:
-            connection = kind(proxy[0], proxy[1], timeout=_CONNECT_S, blocksize=_READ_SIZE, **options)
-            connection.set_tunnel(host, port)
-        connection.connect()
-        connection.sock.settimeout(SILENCE_S)
-        return connection
+
+def connect(url: str) -> http.client.HTTPConnection:
+    """A connection to the host of an address, by way of the environment's proxy where there is one. Raises `OSError`."""
+    parts = urlsplit(url)
+    host, port = parts.hostname or "", parts.port
+    local = host == "localhost" or host.endswith(".localhost")
+    if local:
+        host = "127.0.0.1"  # as browsers take it; not every resolver does
+    kind: type[http.client.HTTPConnection] = http.client.HTTPConnection
+    options: dict[str, Any] = {}
+    if parts.scheme == "https":
+        kind, options = http.client.HTTPSConnection, {"context": ssl.create_default_context()}
+    proxy = None if local or host in ("127.0.0.1", "::1") else _proxy_for(parts.scheme, host)
+    if proxy is None:
+        connection = kind(host, port, timeout=_CONNECT_S, blocksize=_READ_SIZE, **options)
+    else:
+        connection = kind(proxy[0], proxy[1], timeout=_CONNECT_S, blocksize=_READ_SIZE, **options)
+        connection.set_tunnel(host, port)
+    connection.connect()
+    connection.sock.settimeout(SILENCE_S)
+    return connection
 
 
 def _written(query: Query) -> str:
@@ -191,7 +194,7 @@ def _checked(answer: http.client.HTTPResponse) -> http.client.HTTPResponse:
         except (ValueError, OSError, http.client.HTTPException):
             body = None
     error = error_from_body(answer.status, body)
-    if answer.status in _AWAY:
+    if answer.status in AWAY:
         raise Interrupted(error.message, error.hint or "try again in a moment")
     raise error
 

@@ -1,4 +1,4 @@
-"""The control port: the gate asks for the job server. Imported once the command runs."""
+"""The control port: the gate asks for the job server, or for commands to be run. Imported once the command runs."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ REQUEST_BYTES, REQUEST_S, REQUESTS = 4096, 5.0, 16
 class Control:
     """Answers the gate's requests. No client can hold anything up: nothing blocks, and each has five seconds and 4 KiB."""
 
-    def __init__(self, run: Run, ensure_server: Callable[[], tuple[str, str]], poll: select.poll) -> None:
+    def __init__(self, run: Run, ensure: dict[str, Callable[[], tuple[str, str]]], poll: select.poll) -> None:
+        """`ensure`: what may be asked for, and what is done then."""
         self._secret = run.secret
-        self._ensure_server = ensure_server
+        self._ensure = ensure
         self._poll = poll
         self._clients: dict[int, tuple[socket.socket, bytearray, float]] = {}
         self._listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
@@ -96,9 +97,8 @@ class Control:
             given.encode("utf-8", "surrogatepass"), self._secret.encode()
         ):
             return "refused", "the request does not carry the run's secret"
-        if request.get("do") != "start-job-server":
-            return "refused", "the request asks for nothing that is known here"
-        return self._ensure_server()
+        ensure = self._ensure.get(str(request.get("do")))
+        return ensure() if ensure else ("refused", "the request asks for nothing that is known here")
 
     def _reply(self, client: socket.socket, state: str, reason: str) -> None:
         with contextlib.suppress(OSError):

@@ -25,6 +25,7 @@ from toolkit_ext.job_init.server import JobServer
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from toolkit_ext.job_init.control import Control
+    from toolkit_ext.job_init.exec_service import ExecService
 
 __all__ = ["JobInit"]
 
@@ -48,6 +49,7 @@ class JobInit:
         self._log = log
         self._environment = initial_environment()
         self._server = JobServer(run, self._environment)
+        self._exec: ExecService | None = None
         self._command: int | None = None
         self._exit_code: int | None = None
         self._signals: list[int] = []
@@ -63,7 +65,8 @@ class JobInit:
         if self._exit_code is None:
             from toolkit_ext.job_init.control import Control  # the command did not have to wait for this one
 
-            control = Control(self._run, self._ensure_server, self._poll)
+            asked = {"start-job-server": self._ensure_server, "start-exec": self._ensure_exec}
+            control = Control(self._run, asked, self._poll)
             if self._run.prewarm:
                 self._ensure_server()
             while self._exit_code is None:
@@ -110,6 +113,15 @@ class JobInit:
             return "unavailable", "the job is being stopped"
         return self._server.ensure()
 
+    def _ensure_exec(self) -> tuple[str, str]:
+        if self._exit_code is not None:
+            return "unavailable", "the job is being stopped"
+        if self._exec is None:
+            from toolkit_ext.job_init.exec_service import ExecService
+
+            self._exec = ExecService(self._run, self._environment)
+        return self._exec.ensure()
+
     def _reap(self) -> None:
         """Take every ended process, orphans of others included."""
         while True:
@@ -127,8 +139,12 @@ class JobInit:
                 self._server.gone(code)
                 if self._run.command is None and self._kill_at is not None:
                     self._exit_code = 0
+            elif self._exec is not None and pid == self._exec.pid:
+                self._exec.gone(code)
 
     def _end_server(self) -> None:
+        if self._exec is not None and self._exec.pid is not None:
+            send_signal(self._exec.pid, signal.SIGTERM)
         if self._server.pid is None:
             return
         send_signal(self._server.pid, signal.SIGTERM)
@@ -236,6 +252,6 @@ class JobInit:
             except OSError:
                 pass
             return
-        for group in (self._command, self._server.pid):
+        for group in (self._command, self._server.pid, self._exec.pid if self._exec else None):
             if group is not None:
                 send_signal(group, signal.SIGKILL)

@@ -22,6 +22,7 @@ class Run:
         self.base_url = str(fields["base_url"])
         self.control_port = _number(fields["control_port"])
         self.lab_port = _number(fields["lab_port"])
+        self.exec_port = _number(fields.get("exec_port", 8886))
         self.stop_grace = _number(fields["stop_grace"])
         self.prewarm = bool(fields.get("prewarm", False))
         # Bytes of the log's head and of each segment of its tail; without them everything goes into the head.

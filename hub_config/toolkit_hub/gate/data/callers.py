@@ -5,24 +5,18 @@ So no page of anybody can act here as its visitor: what a browser adds by itself
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from multidict import MultiMapping
 from sqlalchemy.orm import Session
 
 from toolkit_client.errors import NotSignedIn
 from toolkit_hub.domain.access import Actor, actor_by_id, actor_by_key, actor_by_name
 from toolkit_hub.domain.data_tickets import TICKET_PREFIX, Ticket, read_ticket
-from toolkit_hub.gate.headers import KEY_HEADER
-from toolkit_hub.gate.identity import HubTokens, TokenOwner
+from toolkit_hub.gate.identity import HubTokens, TokenOwner, is_own_token
 
-__all__ = ["Caller", "Callers", "token_of"]
+__all__ = ["Caller", "Callers"]
 
-_TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]{8,512}")
-#: How role keys and jobs' own tokens begin, of which the hub knows nothing.
-_OWN = re.compile(r"tk[rj]_")
 #: A hub token has to reach the service of the toolkit; one that may only read a server is nobody's here.
 _SCOPES = frozenset({"access:services", "access:services!service=toolkit"})
 
@@ -35,16 +29,6 @@ class Caller:
     #: The one data that a ticket is for.
     only_data: str | None = None
     token: str = field(default="", repr=False)
-
-
-def token_of(headers: MultiMapping[str]) -> str | None:
-    """The credential of a request, whatever its kind."""
-    key = headers.get(KEY_HEADER)
-    if key is None:
-        scheme, _, key = headers.get("Authorization", "").partition(" ")
-        if scheme.lower() not in ("token", "bearer"):
-            return None
-    return key.strip() if _TOKEN.fullmatch(key.strip()) else None
 
 
 class Callers:
@@ -63,7 +47,7 @@ class Callers:
             if ticket is None:
                 raise NotSignedIn("this page was open for too long", "load it again")
             return Caller(_by_ticket(ticket, request_id, address), ticket.data_id, token)
-        if _OWN.match(token):
+        if is_own_token(token):
             return Caller(_by_key(token, request_id, address), None, token)
         owner = await self._tokens.owner(token)
         if owner is None or not _SCOPES & owner.scopes:
@@ -72,7 +56,7 @@ class Callers:
 
     async def still(self, caller: Caller) -> None:
         """Raises `NotSignedIn` when the hub does not know the token any more; of the others the store knows."""
-        if not caller.token.startswith(TICKET_PREFIX) and not _OWN.match(caller.token):
+        if not caller.token.startswith(TICKET_PREFIX) and not is_own_token(caller.token):
             owner = await self._tokens.owner(caller.token)
             if owner is None or not _SCOPES & owner.scopes:
                 raise _ended()

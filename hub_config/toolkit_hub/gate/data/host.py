@@ -16,9 +16,9 @@ from toolkit_hub.domain.afterwards import Afterwards
 from toolkit_hub.domain.data_usage import DataLimits
 from toolkit_hub.gate.data import files, transfer
 from toolkit_hub.gate.data.call import CallerGone, DataCall, Means, cross_origin, parse_query
-from toolkit_hub.gate.data.callers import Caller, Callers, token_of
+from toolkit_hub.gate.data.callers import Caller, Callers
 from toolkit_hub.gate.data.volume import VolumeThreads
-from toolkit_hub.gate.identity import HubTokens
+from toolkit_hub.gate.identity import HubTokens, bearer_token
 from toolkit_hub.gate.pages import answer_error
 from toolkit_hub.store import Store
 from toolkit_hub.volumes.layout import Volumes
@@ -98,7 +98,7 @@ class DataHost:
         route = _BY_ADDRESS.get((method, match[2])) if match else None
         if match is None or route is None:
             raise NotFound("there is nothing at this address", f"{_METHODS} of /v1/data/DATA/…")
-        query, token = parse_query(raw_query), token_of(request.headers)
+        query, token = parse_query(raw_query), bearer_token(request.headers)
         if route.by_form and token is None:
             form = parse_query(await _form(request))
             token = form.pop("ticket", b"").decode("ascii", "replace")

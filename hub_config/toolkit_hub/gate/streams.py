@@ -1,0 +1,159 @@
+"""Commands in a run, and bytes to its own ports: connections to the program in the container that serves both.
+
+A client asks for them by an ``Upgrade`` of its own at the run's address; what passes then is between it and the program. Both
+run code as the owner or speak to a port as somebody within the container could, forged headers included, so both need `job:exec`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import re
+from typing import cast
+
+from aiohttp import web
+
+from toolkit_client.errors import Conflict, InvalidRequest
+from toolkit_hub.gate.forward import CONNECT_LIMIT_S, Unreachable
+from toolkit_hub.gate.job_server import EXEC_PORT, JobServers
+from toolkit_hub.gate.pages import BadGateway
+from toolkit_hub.gate.places import RunPlace
+from toolkit_hub.gate.tunnel import Answered, Side, Tail, is_upgrade, joined
+
+__all__ = ["EXEC", "TCP", "RunStreams", "stream_of"]
+
+EXEC, TCP = "toolkit-exec", "toolkit-tcp"
+#: Seconds for the program in the container to answer, and for the gate to wait until it is started.
+_ANSWER_LIMIT_S = 10.0
+_LONGEST_ANSWER = 1024
+_TCP_PATH = re.compile(r"/tcp/([1-9][0-9]{0,4})")
+
+
+def stream_of(request: web.BaseRequest, rest: str) -> int | None:
+    """What the path below a run's address asks for: a port, 0 for commands; None if it is for the job server.
+
+    Raises `InvalidRequest` for the path of a stream without its upgrade.
+    """
+    path = rest.partition("?")[0]
+    found = _TCP_PATH.fullmatch(path)
+    if path != "/exec" and found is None:
+        return None
+    protocol = TCP if found else EXEC
+    if not is_upgrade(request, protocol):
+        raise InvalidRequest(
+            f"this address is for connections of the protocol {protocol}, and no page",
+            "`toolkit job exec` and `toolkit job port-forward` open them",
+        )
+    port = int(found[1]) if found else 0
+    if port > 65535:
+        raise InvalidRequest(f"there is no port {port}", "ports go from 1 to 65535")
+    return port
+
+
+class RunStreams:
+    """The way to the program in each run's container."""
+
+    def __init__(self) -> None:
+        self._starts = JobServers("start-exec", EXEC_PORT)
+
+    async def close(self) -> None:
+        await self._starts.close()
+
+    async def join(self, request: web.BaseRequest, run: RunPlace, user: str, port: int) -> web.StreamResponse:
+        """Connect the visitor with the run's commands, or with a port, until one of them goes.
+
+        As long as nothing has been answered it raises `BadGateway` for what may be mended by trying again, and `Conflict` for
+        what is not: a job in which nothing can be run, a port that takes no connection.
+        """
+        for again in (True, False):
+            reason = await self._starts.wait(run, _ANSWER_LIMIT_S)
+            if reason:
+                raise Conflict(f"commands cannot be run in this job: {reason}", "the job itself is not affected by this")
+            if reason is None:
+                raise BadGateway("what runs commands in this job is still starting", "try again")
+            try:
+                transport, first = await _connect(run, user, port)
+                break
+            except Unreachable:
+                self._starts.forget(run)
+                if not again:
+                    raise
+        return await _join(request, transport, first, TCP if port else EXEC)
+
+
+async def _connect(run: RunPlace, user: str, port: int) -> tuple[asyncio.Transport, _FirstLine]:
+    """A connection that was accepted. Raises `Unreachable`, `BadGateway`, `Conflict`."""
+    loop = asyncio.get_running_loop()
+    hint = "the job itself is not affected by this; try again"
+    try:
+        async with asyncio.timeout(CONNECT_LIMIT_S):
+            transport, first = await loop.create_connection(_FirstLine, run.ip or "", EXEC_PORT)
+    except OSError as error:
+        raise Unreachable(f"commands cannot be run in this job: {type(error).__name__}", hint) from error
+    accepted = False
+    try:
+        transport.write(json.dumps({"secret": run.secret, "user": user, "port": port}).encode() + b"\n")
+        async with asyncio.timeout(_ANSWER_LIMIT_S):
+            line = await first.line
+        accepted = line == "ok"
+    except OSError as error:
+        raise Unreachable(f"commands cannot be run in this job: {type(error).__name__}", hint) from error
+    finally:
+        if not accepted:
+            transport.abort()
+    if line.startswith("refused:") and port:
+        why = line.removeprefix("refused:").strip()[:100]
+        raise Conflict(f"nothing answers at port {port} of this job: {why}", "the job's log shows what it says")
+    if not accepted:
+        raise BadGateway("commands cannot be run in this job: something else answers in its place", hint)
+    return transport, first
+
+
+async def _join(
+    request: web.BaseRequest, transport: asyncio.Transport, first: _FirstLine, protocol: str
+) -> web.StreamResponse:
+    if request.transport is None:
+        transport.abort()
+        raise ConnectionResetError("the visitor has gone")
+    handler = request.protocol
+    half_close = protocol == TCP
+    visitor, job = Side(request.transport, half_close=half_close), Side(transport, half_close=half_close)
+    # No await from here to the join: no byte may come in between.
+    early = Tail()
+    handler.set_parser(early)  # type: ignore[arg-type]
+    visitor.join(job)
+    head = f"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: {protocol}\r\nServer: toolkit\r\n\r\n"
+    visitor.transport.write(head.encode() + first.rest)
+    if early.data:
+        job.transport.write(early.data)
+    await joined(visitor, job)
+    handler.connection_lost(None)  # the server's own book-keeping, which the join has cut off
+    return Answered(status=101)
+
+
+class _FirstLine(asyncio.Protocol):
+    """Waits for one line; what comes behind it waits in turn."""
+
+    def __init__(self) -> None:
+        self.line: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.rest = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by its class
+
+    def data_received(self, data: bytes) -> None:
+        self.rest += data
+        line, end, rest = self.rest.partition(b"\n")
+        if end and not self.line.done():
+            self._transport.pause_reading()
+            self.rest = rest
+            self.line.set_result(line.decode("ascii", "replace"))
+        elif len(self.rest) > _LONGEST_ANSWER:
+            self._transport.abort()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if not self.line.done():
+            self.line.set_exception(ConnectionResetError("it closed the connection"))
+            with contextlib.suppress(ConnectionResetError):
+                self.line.exception()
