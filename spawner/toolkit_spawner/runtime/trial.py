@@ -100,14 +100,49 @@ class Trial:
 
     def ssh(self, command: str, data: bytes = b"") -> bytes:
         """Log in with the job's own key, the host key checked, and run a command; its output."""
-        return self._client("ssh", [*self._ssh_options(), "work@job", command], data)
+        return self.client("ssh", [*self.ssh_options(), "work@job", command], data)
 
     def sftp(self, batch: str) -> bytes:
-        ssh = self._program("ssh")
-        (self._folder / "ssh").write_text(f'#!/bin/sh\nexec {shlex.join(ssh)} "$@"\n')
-        (self._folder / "ssh").chmod(0o755)
-        words = ["-S", str(self._folder / "ssh"), *self._ssh_options(), "-b", "-", "work@job"]
-        return self._client("sftp", words, batch.encode())
+        return self.client(
+            "sftp", ["-S", str(self.ssh_program()), *self.ssh_options(), "-b", "-", "work@job"], batch.encode()
+        )
+
+    def ssh_program(self) -> Path:
+        """The folder's ssh client, as a program for others to start."""
+        script = self._folder / "ssh"
+        script.write_text(f'#!/bin/sh\nexec {shlex.join(self.program("ssh"))} "$@"\n')
+        script.chmod(0o755)
+        return script
+
+    def ssh_options(self) -> list[str]:
+        """What makes the client reach the container, as `job`."""
+        key, known = self._folder / "key", self._folder / "known_hosts"
+        known.write_text(f"job {self.get('sshd/host-key').json()['host_key']}\n")
+        key.write_bytes((self.home / "id_container").read_bytes())
+        key.chmod(0o600)
+        url = f"http://{self.ip}:{LAB_PORT}{BASE_URL}sshd"
+        bridge = shlex.join([sys.executable, "-m", "toolkit_spawner.runtime.trial_bridge", url, SECRET])
+        options = {
+            "ProxyCommand": bridge, "UserKnownHostsFile": str(known), "StrictHostKeyChecking": "yes", "IdentitiesOnly": "yes",
+            "IdentityFile": str(key), "BatchMode": "yes", "LogLevel": "ERROR",
+        }  # fmt: skip
+        return ["-F", "none", *(word for name, value in options.items() for word in ("-o", f"{name}={value}"))]
+
+    def client(self, program: str, words: list[str], data: bytes = b"", **environment: str) -> bytes:
+        """Run a program of the folder on this machine; its output. Raises `TrialFailed` unless it ends well."""
+        command, variables = [*self.program(program), *words], {**os.environ, **environment}
+        done = subprocess.run(command, input=data, capture_output=True, timeout=DEADLINE_S, check=False, env=variables)
+        if done.returncode != 0:
+            said = done.stderr.decode(errors="replace")[-500:]
+            raise TrialFailed(
+                f"{program} ended with {done.returncode}: {said}; the container's log ends with:\n{self.log()}"
+            )
+        return done.stdout
+
+    def program(self, name: str) -> list[str]:
+        """A program of the folder, which is not at its place on this machine."""
+        base = self.runtime / "base"
+        return [str(base / "lib/ld.so"), "--library-path", str(base / "lib"), str(base / "bin" / name)]
 
     @property
     def home(self) -> Path:
@@ -186,34 +221,3 @@ class Trial:
         line = await reader.readline()
         writer.close()
         return json.loads(line) if line else {"state": "starting"}
-
-    # --- ssh ----------------------------------------------------------------------------------------------------------
-
-    def _program(self, name: str) -> list[str]:
-        """A program of the folder, which is not at its place on this machine."""
-        base = self.runtime / "base"
-        return [str(base / "lib/ld.so"), "--library-path", str(base / "lib"), str(base / "bin" / name)]
-
-    def _ssh_options(self) -> list[str]:
-        key, known = self._folder / "key", self._folder / "known_hosts"
-        known.write_text(f"job {self.get('sshd/host-key').json()['host_key']}\n")
-        key.write_bytes((self.home / "id_container").read_bytes())
-        key.chmod(0o600)
-        url = f"http://{self.ip}:{LAB_PORT}{BASE_URL}sshd"
-        bridge = shlex.join([sys.executable, "-m", "toolkit_spawner.runtime.trial_bridge", url, SECRET])
-        options = {
-            "ProxyCommand": bridge, "UserKnownHostsFile": str(known), "StrictHostKeyChecking": "yes", "IdentitiesOnly": "yes",
-            "IdentityFile": str(key), "BatchMode": "yes", "LogLevel": "ERROR",
-        }  # fmt: skip
-        return ["-F", "none", *(word for name, value in options.items() for word in ("-o", f"{name}={value}"))]
-
-    def _client(self, program: str, words: list[str], data: bytes) -> bytes:
-        done = subprocess.run(
-            [*self._program(program), *words], input=data, capture_output=True, timeout=DEADLINE_S, check=False
-        )
-        if done.returncode != 0:
-            said = done.stderr.decode(errors="replace")[-500:]
-            raise TrialFailed(
-                f"{program} ended with {done.returncode}: {said}; the container's log ends with:\n{self.log()}"
-            )
-        return done.stdout

@@ -22,6 +22,7 @@ async def carry(url: str, secret: str) -> None:
             while left:
                 left = left[await asyncio.to_thread(os.write, 1, left) :]
         sending.cancel()
+    os._exit(0)  # a thread may still wait for more input, and a loop would wait for it
 
 
 async def send(socket: aiohttp.ClientWebSocketResponse) -> None:
@@ -32,4 +33,3 @@ async def send(socket: aiohttp.ClientWebSocketResponse) -> None:
 
 if __name__ == "__main__":
     asyncio.run(carry(sys.argv[1], sys.argv[2]))
-    os._exit(0)  # a thread may still wait for more input

@@ -34,6 +34,7 @@ HostKey {folder}/host_key
 SshdSessionPath {runtime}/base/libexec/sshd-session
 SshdAuthPath {runtime}/base/libexec/sshd-auth
 ModuliFile {runtime}/base/etc/moduli
+AllowUsers toolkit work
 StrictModes no
 UsePAM no
 PidFile none
