@@ -19,13 +19,14 @@ __all__ = ["IMAGES", "Outcome", "ensure_images", "run_selftest", "try_image"]
 
 Say = Callable[[str], None]
 
-#: Kinds of images, by the names that they have here; the last two are made for the trial.
+#: Kinds of images, by the names that they have here; the last three are made for the trial.
 IMAGES = {
     "default": LAB_IMAGE,
     "bookworm": base_image(LAB_SUITE),
     "trixie": base_image(RUNTIME_SUITE),
     "musl": "toolkit-trial-musl:latest",
     "scratch": "toolkit-trial-scratch:latest",
+    "empty": "toolkit-trial-empty:latest",
 }
 #: One MiB, with every byte.
 DATA = bytes(range(256)) * 4096
@@ -57,7 +58,7 @@ def ensure_images(engine: Engine, scratch: Path, say: Say) -> None:
     """Have the images. The default one comes with the build of the folder."""
     for suite in (LAB_SUITE, RUNTIME_SUITE):
         ensure_base_image(engine, suite, scratch, say)
-    for kind in ("musl", "scratch"):
+    for kind in ("musl", "scratch", "empty"):
         with tempfile.TemporaryDirectory(prefix="toolkit-build-") as folder:
             recipe = RECIPES / "trial" / f"Dockerfile.{kind}"
             Path(folder, "Dockerfile").write_bytes(recipe.read_bytes())
