@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.bench import access, data, interface, runs
+from tests.bench import access, commands, data, interface, runs
 from tests.bench.rows import Bench, write
 from tests.support.running_site import RunningSite
 
@@ -32,6 +32,7 @@ BENCHES: dict[str, Bench] = {
     "data/push-big": data.push_big,
     "data/pull-big": data.pull_big,
     "revoked": access.revoked,
+    "exec": commands.exec_true,
     "first-line": runs.first_line,
     "one-key": interface.one_key,
     "fifty": runs.fifty_at_once,

@@ -24,6 +24,10 @@ COMMANDS = {
     "kill": (f"{HERE}:kill", "End jobs."),
     "logs": ("toolkit_client.cli.job_logs:logs", "Print a job's output, or follow it (also: log)."),
     "ls": ("toolkit_client.cli.job_list:ls", "List jobs."),
+    "port-forward": (
+        "toolkit_client.cli.job_forward:port_forward",
+        "Reach a job's TCP ports at ports of this machine.",
+    ),
     "retry": ("toolkit_client.cli.job_change:retry", "Submit the specs of ended jobs again."),
     "set": ("toolkit_client.cli.job_change:set_", "Change the name, tags, bid or time limit of living jobs."),
     "submit": ("toolkit_client.cli.job_submit:submit", "Submit a job (also: new)."),
