@@ -17,11 +17,10 @@ import pytest
 
 from toolkit_spawner.docker_api import Engine
 from toolkit_spawner.runtime.selftest import IMAGES, ensure_images, try_image
-from toolkit_spawner.runtime.trial import BASE_URL, HOSTILE, SECRET, Trial
+from toolkit_spawner.runtime.trial import BASE_URL, GATE, HOSTILE, Trial
 
 pytestmark = pytest.mark.engine
 
-GATE = {"X-Toolkit-Run-Secret": SECRET, "X-Toolkit-User": "joe"}
 HALF_CLOSE = "toolkit.half-close"
 
 
@@ -77,7 +76,7 @@ def test_everything_works_in_any_image(engine: Engine, runtime_folder: Path, ima
     """Also with settings in the image that would break it."""
     outcomes = list(try_image(engine, runtime_folder / "current", images[kind]))
     assert [outcome for outcome in outcomes if outcome.problem] == []
-    assert len(outcomes) == 7
+    assert len(outcomes) == 8
 
 
 # --- ttyd -------------------------------------------------------------------------------------------------------------
