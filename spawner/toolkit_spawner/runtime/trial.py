@@ -57,9 +57,21 @@ class TrialFailed(Exception):
 
 
 class Trial:
-    """A container that runs for as long as the block. `folder` is a new one of the trial's own."""
+    """A container that runs for as long as the block. `folder` is a new one of the trial's own.
 
-    def __init__(self, engine: Engine, runtime: Path, image: str, folder: Path, environment: dict[str, str]) -> None:
+    `alter` gets the request for the container before it is made.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        runtime: Path,
+        image: str,
+        folder: Path,
+        environment: dict[str, str],
+        alter: Callable[[dict[str, Any]], None] = lambda request: None,
+    ) -> None:
+        self._alter = alter
         self._engine = engine
         self.runtime = runtime.resolve()
         self._image = image
@@ -210,7 +222,7 @@ class Trial:
         path = next(
             (item for item in image["Config"].get("Env") or [] if item.startswith("PATH=")), "PATH=/usr/bin:/bin"
         )
-        body = {
+        body: dict[str, Any] = {
             "Image": self._image,
             "Entrypoint": job_init_command(),
             "Cmd": [],
@@ -228,6 +240,7 @@ class Trial:
                 "Tmpfs": {"/tmp": "rw,exec,mode=1777"},  # noqa: S108
             },
         }
+        self._alter(body)
         self.container_id = await self._engine.create(f"toolkit-trial-{os.getpid()}-{time.monotonic_ns()}", body)
         await self._engine.start(self.container_id)
         self.ip = (await self._engine.inspect(self.container_id)).ip or ""
