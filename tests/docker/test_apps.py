@@ -17,11 +17,10 @@ import pytest
 
 from toolkit_spawner.docker_api import Engine
 from toolkit_spawner.runtime.selftest import IMAGES, ensure_images, try_image
-from toolkit_spawner.runtime.trial import BASE_URL, HOSTILE, SECRET, Trial
+from toolkit_spawner.runtime.trial import BASE_URL, GATE, HOSTILE, Trial
 
 pytestmark = pytest.mark.engine
 
-GATE = {"X-Toolkit-Run-Secret": SECRET, "X-Toolkit-User": "joe"}
 HALF_CLOSE = "toolkit.half-close"
 
 
@@ -77,7 +76,37 @@ def test_everything_works_in_any_image(engine: Engine, runtime_folder: Path, ima
     """Also with settings in the image that would break it."""
     outcomes = list(try_image(engine, runtime_folder / "current", images[kind]))
     assert [outcome for outcome in outcomes if outcome.problem] == []
-    assert len(outcomes) == 7
+    assert len(outcomes) == 8
+
+
+def with_read_only_home(request: dict[str, Any]) -> None:
+    binds = request["HostConfig"]["Binds"]
+    request["HostConfig"]["Binds"] = [f"{bind}:ro" if bind.endswith(":/home/toolkit") else bind for bind in binds]
+
+
+def without_tmp(request: dict[str, Any]) -> None:
+    del request["HostConfig"]["Tmpfs"]
+
+
+def with_read_only_image(request: dict[str, Any]) -> None:
+    request["HostConfig"]["ReadonlyRootfs"] = True
+
+
+@pytest.mark.parametrize("alter", [with_read_only_home, without_tmp, with_read_only_image])
+def test_apps_start_where_little_can_be_written(
+    engine: Engine,
+    runtime_folder: Path,
+    images: dict[str, str],
+    tmp_path: Path,
+    alter: Callable[[dict[str, Any]], None],
+) -> None:
+    folder = tmp_path / "trial"
+    with Trial(engine, runtime_folder / "current", images["scratch"], folder, HOSTILE, alter) as trial:
+        trial.start_job_server()
+        for path in ("lab", "ttyd/", "code-server/", "sshd/host-key"):
+            assert trial.get(path).status_code == 200, path
+        if alter is not with_read_only_home:
+            assert trial.ssh("echo in") == b"in\n"
 
 
 # --- ttyd -------------------------------------------------------------------------------------------------------------
@@ -120,6 +149,12 @@ def test_a_terminal_is_as_it_was_left(bookworm: Trial) -> None:
 
 
 # --- ssh --------------------------------------------------------------------------------------------------------------
+
+
+def test_the_key_to_take_home_is_there_without_ssh(trials: Callable[[str], Trial]) -> None:
+    key = trials("trixie").home / "id_container"
+    trials("trixie").wait("the key", key.exists)
+    assert key.stat().st_mode & 0o777 == 0o600
 
 
 def test_ssh_exit_codes_and_binary_data(bookworm: Trial) -> None:

@@ -91,6 +91,15 @@ def _lab(trial: Trial) -> None:
     trial.page("lab", "jupyter-config-data")
 
 
+def _notebook(trial: Trial) -> None:
+    """With the runtime's kernel; an image's own Python may mind what the trial sets."""
+    spec = trial.get("api/kernelspecs").json()["kernelspecs"]["python3"]["spec"]
+    if spec["display_name"] == "Python 3 (toolkit)":
+        said = trial.run_cell("import os; print(6 * 7, os.environ['PYTHONHOME'])")
+        if said != "42 /nowhere\n":
+            raise TrialFailed(f"notebook: {said!r}")
+
+
 def _terminal(trial: Trial) -> None:
     trial.page("ttyd/", "ttyd")
 
@@ -125,6 +134,7 @@ def _sftp(trial: Trial) -> None:
 STEPS: dict[str, Callable[[Trial], None]] = {
     "job server": Trial.start_job_server,
     "JupyterLab": _lab,
+    "notebook": _notebook,
     "ttyd": _terminal,
     "code-server": _code_server,
     "ssh": _ssh,

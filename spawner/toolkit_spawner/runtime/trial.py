@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import aiohttp
 import httpx
 
 from toolkit_ext.job_init.log_files import FILES
@@ -25,10 +26,12 @@ from toolkit_spawner.docker_api import Engine
 from toolkit_spawner.hardening import CONTAINER_GID, CONTAINER_UID, HOME, LAB_PORT
 from toolkit_spawner.runtime import MOUNT_POINT, job_init_command
 
-__all__ = ["BASE_URL", "HOSTILE", "SECRET", "Trial", "TrialFailed"]
+__all__ = ["BASE_URL", "GATE", "HOSTILE", "Trial", "TrialFailed"]
 
 BASE_URL = "/user/joe/jtrial/"
 SECRET = "the secret of a trial"  # noqa: S105
+#: What the gate shows to the job server.
+GATE = {"X-Toolkit-Run-Secret": SECRET, "X-Toolkit-User": "joe"}
 CONTROL_PORT = 8887
 DEADLINE_S = 90
 #: What an image may set that would break or take over programs of another libc, Python, Node.js or Jupyter.
@@ -44,6 +47,7 @@ HOSTILE = {
     "OPENSSL_CONF": "/bin/busybox",
     "LC_ALL": "tlh_QX.unknown",
     "USER": "somebody",
+    "TERMINFO_DIRS": "/{nowhere}",
     "QUOTED": "a 'b' \"c\" \\d $e #f",
 }
 
@@ -53,9 +57,21 @@ class TrialFailed(Exception):
 
 
 class Trial:
-    """A container that runs for as long as the block. `folder` is a new one of the trial's own."""
+    """A container that runs for as long as the block. `folder` is a new one of the trial's own.
 
-    def __init__(self, engine: Engine, runtime: Path, image: str, folder: Path, environment: dict[str, str]) -> None:
+    `alter` gets the request for the container before it is made.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        runtime: Path,
+        image: str,
+        folder: Path,
+        environment: dict[str, str],
+        alter: Callable[[dict[str, Any]], None] = lambda request: None,
+    ) -> None:
+        self._alter = alter
         self._engine = engine
         self.runtime = runtime.resolve()
         self._image = image
@@ -88,15 +104,43 @@ class Trial:
         self.wait("its first answer", lambda: self.get("api").status_code == 200)
 
     def get(self, path: str) -> httpx.Response:
-        headers = {"X-Toolkit-Run-Secret": SECRET, "X-Toolkit-User": "joe"}
         with httpx.Client(trust_env=False, timeout=DEADLINE_S, follow_redirects=True) as client:
-            return client.get(f"http://{self.ip}:{LAB_PORT}{BASE_URL}{path}", headers=headers)
+            return client.get(f"http://{self.ip}:{LAB_PORT}{BASE_URL}{path}", headers=GATE)
 
     def page(self, path: str, words: str) -> None:
         """Raises `TrialFailed` unless the page is there and has the words."""
         answer = self.get(path)
         if answer.status_code != 200 or words not in answer.text:
             raise TrialFailed(f"{path} gave {answer.status_code}: {answer.text[:200]!r}")
+
+    def run_cell(self, code: str) -> str:
+        """Have the kernel `python3` run a cell; what it prints."""
+        return asyncio.run(asyncio.wait_for(self._run_cell(code), DEADLINE_S))
+
+    async def _run_cell(self, code: str) -> str:
+        root = f"http://{self.ip}:{LAB_PORT}{BASE_URL}api/kernels"
+        header = {"msg_id": "1", "msg_type": "execute_request", "session": "1", "version": "5.3", "username": "joe"}
+        content = {"code": code, "silent": False, "store_history": False, "user_expressions": {}, "allow_stdin": False}
+        request = {
+            "header": header,
+            "parent_header": {},
+            "metadata": {},
+            "channel": "shell",
+            "buffers": [],
+            "content": content,
+        }
+        async with aiohttp.ClientSession(headers=GATE) as session:
+            async with session.post(root, json={"name": "python3"}) as made:
+                kernel = (await made.json())["id"]
+            async with session.ws_connect(f"{root}/{kernel}/channels") as socket:
+                await socket.send_json(request)
+                said = ""
+                while True:
+                    message = await socket.receive_json()
+                    if message["parent_header"].get("msg_id") == "1":
+                        said += message["content"].get("text", "")
+                        if message["content"].get("execution_state") == "idle":
+                            return said
 
     def ssh(self, command: str, data: bytes = b"") -> bytes:
         """Log in with the job's own key, the host key checked, and run a command; its output."""
@@ -178,7 +222,7 @@ class Trial:
         path = next(
             (item for item in image["Config"].get("Env") or [] if item.startswith("PATH=")), "PATH=/usr/bin:/bin"
         )
-        body = {
+        body: dict[str, Any] = {
             "Image": self._image,
             "Entrypoint": job_init_command(),
             "Cmd": [],
@@ -196,6 +240,7 @@ class Trial:
                 "Tmpfs": {"/tmp": "rw,exec,mode=1777"},  # noqa: S108
             },
         }
+        self._alter(body)
         self.container_id = await self._engine.create(f"toolkit-trial-{os.getpid()}-{time.monotonic_ns()}", body)
         await self._engine.start(self.container_id)
         self.ip = (await self._engine.inspect(self.container_id)).ip or ""

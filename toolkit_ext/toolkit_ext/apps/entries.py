@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,12 @@ __all__ = ["server_entries"]
 #: Settings of Node.js that an image may have for programs of its own.
 NODE_VARIABLES = ("NODE_OPTIONS", "NODE_PATH", "NODE_EXTRA_CA_CERTS")
 START_LIMIT_S = 60
+#: No assistant that needs an account elsewhere, and no page about the editor at its start.
+EDITOR_SETTINGS = {
+    "chat.disableAIFeatures": True,
+    "telemetry.telemetryLevel": "off",
+    "workbench.startupEditor": "none",
+}
 
 
 def server_entries(home: Path) -> dict[str, dict[str, Any]]:
@@ -26,10 +35,14 @@ def server_entries(home: Path) -> dict[str, dict[str, Any]]:
 def ttyd(home: Path) -> dict[str, Any]:
     """One tmux session for all who look: a page that is closed and opened again finds it as it was."""
     settings = private_folder() / "tmux.conf"
-    settings.write_text(tmux_settings(home))
-    words = [str(RUNTIME / "base/bin/ttyd"), "--interface", "{unix_socket}", "--writable", "--cwd", str(home)]
+    words = [str(RUNTIME / "base/bin/ttyd"), "--writable", "--cwd", str(home), "--interface"]
     tmux = [str(RUNTIME / "base/bin/tmux"), "-u", "-S", str(private_folder() / "tmux"), "-f", str(settings)]
-    return entry("Terminal (ttyd)", [*words, *tmux, "new", "-A", "-s", "main"], session_environment())
+
+    def command(unix_socket: str) -> list[str]:
+        settings.write_text(tmux_settings(home))
+        return [*words, unix_socket, *tmux, "new", "-A", "-s", "main"]
+
+    return entry("ttyd", "Terminal (ttyd)", command, session_environment())
 
 
 def tmux_settings(home: Path) -> str:
@@ -52,19 +65,38 @@ def tmux_settings(home: Path) -> str:
 def code_server(home: Path) -> dict[str, Any]:
     """VS Code in the browser. Its own way to any port of the job is off: the gate decides on ports."""
     program = [str(RUNTIME / "code/bin/node"), str(RUNTIME / "code/code-server/out/node/entry.js")]
-    options = ["--auth", "none", "--socket", "{unix_socket}", "--socket-mode", "0600", "--disable-telemetry"]
-    options += ["--disable-update-check", "--disable-workspace-trust", "--disable-proxy"]
-    options += ["--disable-getting-started-override", "--config", str(private_folder() / "code-server.yaml")]
-    return entry(
-        "VS Code", [*program, *options, str(home)], {**session_environment(), **dict.fromkeys(NODE_VARIABLES, "")}
-    )
+    options = ["--auth", "none", "--socket-mode", "0600", "--disable-telemetry", "--disable-update-check"]
+    options += ["--disable-workspace-trust", "--disable-proxy", "--disable-getting-started-override"]
+    options += ["--config", str(private_folder() / "code-server.yaml")]
+
+    def command(unix_socket: str) -> list[str]:
+        first_settings(home)
+        return [*program, *options, "--socket", unix_socket, str(home)]
+
+    environment = {**session_environment(), **dict.fromkeys(NODE_VARIABLES, "")}
+    return entry("code-server", "VS Code", command, environment)
 
 
-def entry(title: str, command: list[str], environment: dict[str, str]) -> dict[str, Any]:
-    name = Path(command[0]).name
+def first_settings(home: Path) -> None:
+    """The editor's settings for this machine, where there are none yet; the user's own win over them."""
+    place = home / ".local/share/code-server/Machine/settings.json"
+    with contextlib.suppress(OSError):  # the home may be read-only
+        if not place.exists():
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_text(json.dumps(EDITOR_SETTINGS, indent=2) + "\n")
+
+
+def entry(name: str, title: str, command: Callable[[str], list[str]], environment: dict[str, str]) -> dict[str, Any]:
+    def literal(text: str) -> str:
+        """The proxy takes braces for places where it puts something in."""
+        return text.replace("{", "{{").replace("}", "}}")
+
+    def started(unix_socket: str) -> list[str]:
+        return [literal(word) for word in command(unix_socket)]
+
     return {
-        "command": command,
-        "environment": environment,
+        "command": started,
+        "environment": {key: literal(value) for key, value in environment.items()},
         "unix_socket": str(private_folder() / f"{name}.sock"),
         "timeout": START_LIMIT_S,
         "new_browser_tab": True,

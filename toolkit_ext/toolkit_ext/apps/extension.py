@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,17 @@ from toolkit_ext.apps.sshd import GuestsHandler, HostKeyHandler, SshHandler, Tcp
 
 __all__ = ["load_apps"]
 
+log = logging.getLogger("toolkit.apps")
+KEYS_AFTER_S = 0.5
+
 
 def load_apps(server: Any) -> None:
     """Jupyter's hook for extensions."""
     base = server.web_app.settings["base_url"]
     home = Path.home()
     keys = SshKeys(home)
+    # Soon, for somebody may want to take `id_container` home; but not before the server answers.
+    server.io_loop.call_later(KEYS_AFTER_S, lambda: server.io_loop.run_in_executor(None, prepared, keys))
     proxy = ServerProxy(parent=server, servers=server_entries(home))
     processes = list(proxy.servers.values())
     server.web_app.add_handlers(
@@ -35,3 +41,10 @@ def load_apps(server: Any) -> None:
             *make_handlers(base, processes),
         ],
     )
+
+
+def prepared(keys: SshKeys) -> None:
+    try:
+        keys.prepare()
+    except OSError as error:
+        log.warning("the keys for ssh could not be made: %s", error)

@@ -13,6 +13,7 @@ import os
 import re
 import secrets
 import subprocess
+import threading
 from pathlib import Path
 
 from toolkit_ext.apps.places import RUNTIME, private_folder, session_environment
@@ -78,19 +79,34 @@ class SshKeys:
         self._home = home
         self._folder = private_folder() / "ssh"
         self._guests: dict[str, Path] = {}
+        self._lock = threading.Lock()
+        #: The file whose public half is allowed: its identity on the disk.
+        self._pair: tuple[int, int] | None = None
 
     def prepare(self) -> None:
-        """Make what is missing and put the permissions of the user's own keys right. Blocks. Raises `OSError`."""
-        self._folder.mkdir(mode=0o700, exist_ok=True)
-        make_key(self._folder / "host_key", "toolkit-job")
-        allowed = ""
-        with contextlib.suppress(OSError):  # the home may be read-only
-            make_key(self._home / "id_container", "id_container")
-            allowed = public_half(self._home / "id_container")
-        (self._folder / "authorized_keys").write_text(allowed)
-        put_permissions_right(self._home / ".ssh")
-        text = CONFIG.format(folder=self._folder, runtime=RUNTIME, environment=environment_words())
-        (self._folder / "sshd_config").write_text(text)
+        """Make what is missing and put the permissions of the user's own keys right. Blocks. Raises `OSError`.
+
+        Cheap when there is nothing to do, as before every connection but the first.
+        """
+        with self._lock:
+            put_permissions_right(self._home / ".ssh")
+            config = self._folder / "sshd_config"
+            if not config.exists():
+                self._folder.mkdir(mode=0o700, exist_ok=True)
+                make_key(self._folder / "host_key", "toolkit-job")
+                text = CONFIG.format(folder=self._folder, runtime=RUNTIME, environment=environment_words())
+                write_whole(config, text)
+            with contextlib.suppress(OSError):  # the home may be read-only
+                self._allow_pair()
+
+    def _allow_pair(self) -> None:
+        place = self._home / "id_container"
+        make_key(place, "id_container")
+        place.chmod(0o600)
+        status = place.stat()
+        if self._pair != (status.st_ino, status.st_mtime_ns):
+            write_whole(self._folder / "authorized_keys", public_half(place))
+            self._pair = (status.st_ino, status.st_mtime_ns)
 
     def host_key(self) -> str:
         """The public half, as ``ssh-ed25519 AAAA…``."""
@@ -122,6 +138,13 @@ class SshKeys:
         return [sshd, "-i", "-e", "-f", str(self._folder / "sshd_config"), "-o", f"AuthorizedKeysFile={allowed}"]
 
 
+def write_whole(place: Path, text: str) -> None:
+    """So that an sshd that starts at this moment reads all of it."""
+    fresh = place.with_name(f".{place.name}")
+    fresh.write_text(text)
+    fresh.replace(place)
+
+
 def make_key(place: Path, comment: str) -> None:
     if place.exists():
         return
@@ -133,7 +156,6 @@ def make_key(place: Path, comment: str) -> None:
 
 def public_half(place: Path) -> str:
     words = [f"{RUNTIME}/base/bin/ssh-keygen", "-y", "-P", "", "-f", str(place)]
-    place.chmod(0o600)
     return subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False).stdout
 
 

@@ -48,7 +48,7 @@ LEFT_OUT = (
     "xxlimited*",
 )  # fmt: skip
 #: Of the packages: their tests, maps for debuggers.
-PACKAGES_LEFT_OUT = ("*.js.map", "*.css.map", "__pycache__", "tests", "testing", "bin")
+PACKAGES_LEFT_OUT = ("*.js.map", "*.css.map", "__pycache__", "tests", "bin")
 TERMINALS = (
     "ansi",
     "dumb",
