@@ -136,7 +136,8 @@ def test_what_cannot_be(site: RunningSite, job: str) -> None:
 
 def test_other_users_of_the_machine_do_not_ride_along(site: RunningSite, job: str) -> None:
     script = (
-        "import os, socket, sys, encodings.idna; os.setuid(65534); c = socket.create_connection(('127.0.0.1', int(sys.argv[1]))); "
+        "import os, socket, sys, encodings.idna; os.setuid(65534); "
+        "c = socket.create_connection(('127.0.0.1', int(sys.argv[1]))); "
         "c.send(b'x'); print(c.recv(9))"
     )
     with forward(site, job, "0:7001") as (process, port):

@@ -81,7 +81,11 @@ def test_how_to_run_a_python_server(site: RunningSite, words) -> None:  # type: 
 
 def test_ports_that_are_declared(site: RunningSite, words) -> None:  # type: ignore[no-untyped-def]
     declared = ("--port", "9000", "--port", "9001:public")
-    line = "import subprocess, sys\nfor port in sys.argv[2:]: last = subprocess.Popen([sys.executable, '-c', sys.argv[1], port])\nlast.wait()"
+    line = (
+        "import subprocess, sys\n"
+        "for port in sys.argv[2:]: last = subprocess.Popen([sys.executable, '-c', sys.argv[1], port])\n"
+        "last.wait()"
+    )
     job = words(
         "job", "submit", *declared, "--field", "id", "--", "python3", "-c", line, SERVER, "9000", "9001", "9002"
     )

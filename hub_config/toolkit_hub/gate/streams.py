@@ -69,7 +69,9 @@ class RunStreams:
         for again in (True, False):
             reason = await self._starts.wait(run, _ANSWER_LIMIT_S)
             if reason:
-                raise Conflict(f"commands cannot be run in this job: {reason}", "the job itself is not affected by this")
+                raise Conflict(
+                    f"commands cannot be run in this job: {reason}", "the job itself is not affected by this"
+                )
             if reason is None:
                 raise BadGateway("what runs commands in this job is still starting", "try again")
             try:

@@ -101,6 +101,9 @@ class Link:
         except (BadFrame, struct.error) as error:
             self.send(frame(REFUSED, 0, json.dumps({"code": "broken", "message": str(error), "hint": ""}).encode()))
             self._closing = True
+        except Exception:
+            self.close()
+            raise
 
     def _read_line(self, data: bytes) -> None:
         """The gate's line: the run's secret, and what for."""

@@ -104,7 +104,7 @@ class ExecServer:
         name, received = hello.get("session"), hello.get("received")
         if not isinstance(name, str) or not 16 <= len(name) <= 64 or not isinstance(received, int):
             raise BadFrame("a HELLO without a session")
-        session, new = self._sessions.get(name), False
+        session, new, size = self._sessions.get(name), False, None
         if session is None:
             if not hello.get("start"):
                 raise Refused(
@@ -112,6 +112,9 @@ class ExecServer:
                     "this command's session is no more",
                     "its client was away for too long, or exec was restarted",
                 )
+            if received:
+                raise BadFrame("a HELLO that begins in the middle")
+            size = _size(hello)
             session, new = self._new(name, user, hello), True
         elif session.user != user:
             raise Refused("gone", "this command's session is no more")
@@ -119,7 +122,7 @@ class ExecServer:
         link.send(frame(WELCOME, 0, json.dumps(welcome).encode()))
         session.attach(link, received)
         if new:
-            self._start(session, hello, words, variables)
+            self._start(session, Request(words, variables, str(hello.get("folder") or ""), size))
         return session
 
     def _new(self, name: str, user: str, hello: dict[str, Any]) -> Session:
@@ -133,14 +136,14 @@ class ExecServer:
         session = self._sessions[name] = Session(self._loop, name, user, window, limited)
         return session
 
-    def _start(self, session: Session, hello: dict[str, Any], words: list[bytes], variables: list[bytes]) -> None:
-        size = hello.get("terminal")
-        terminal = (int(size[0]), int(size[1])) if isinstance(size, list) and len(size) == 2 else None
-        request = Request(words, variables, str(hello.get("folder") or ""), terminal)
+    def _start(self, session: Session, request: Request) -> None:
         try:
             program = start(request, self._environment, self._run.workdir)
         except NotStarted as error:
             session.fail(error.code, error.reason)
+            return
+        except ValueError as error:  # a folder with a NUL in its name
+            session.fail(126, f"cannot run this: {error}")
             return
         self._by_pid[program.pid] = session
         session.run(program)
@@ -158,6 +161,16 @@ class ExecServer:
 
     def gone(self, link: Link) -> None:
         self._links.discard(link)
+
+
+def _size(hello: dict[str, Any]) -> tuple[int, int] | None:
+    """Rows and columns of the terminal that is asked for, if one is. Raises `BadFrame`."""
+    size = hello.get("terminal")
+    if size is None:
+        return None
+    if not isinstance(size, list) or len(size) != 2 or not all(isinstance(each, int) and each >= 0 for each in size):
+        raise BadFrame("a HELLO with an odd terminal")
+    return size[0], size[1]
 
 
 def serve(listener: socket.socket, run: Run, environment: dict[bytes, bytes]) -> None:
