@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import random
-import select
 import signal
 import socket
 import threading
@@ -21,53 +19,15 @@ from typing import Any
 
 import pytest
 
+from tests.docker.exec_door import EXEC_PORT, Door, Relay, Slow, Typing
 from tests.docker.run_container import SECRET, RunContainer, wait_for
 from toolkit_client.exec.channel import Channel
-from toolkit_client.exec.session import Command, CommandSession, OutputGone
-from toolkit_client.exec.streams import Memory
-from toolkit_client.transfer.link import Interrupted
-from toolkit_ext.job_init.exec_frames import STDERR, STDOUT
+from toolkit_client.exec.session import CommandSession, OutputGone
+from toolkit_ext.job_init.exec_frames import STDOUT
 
 pytestmark = pytest.mark.engine
 
-EXEC_PORT = 8886
 MIB = 2**20
-
-
-class Door:
-    """Opens connections as the gate does."""
-
-    def __init__(self, run: RunContainer, user: str = "joe") -> None:
-        self.run, self.user = run, user
-        wait_for("exec", lambda: run.ask_server("start-exec")["state"] == "running")
-        self.ip = run.ip
-
-    def dial(self, port: int = 0, secret: str = SECRET, address: tuple[str, int] | None = None) -> socket.socket:
-        connection = socket.create_connection(address or (self.ip, EXEC_PORT), 10)
-        connection.sendall(json.dumps({"secret": secret, "user": self.user, "port": port}).encode() + b"\n")
-        return connection
-
-    def open(self, address: tuple[str, int] | None = None) -> Channel:
-        try:
-            connection = self.dial(address=address)
-            if connection.recv(3) != b"ok\n":
-                raise ConnectionResetError
-        except OSError as error:
-            raise Interrupted("no connection") from error
-        return Channel(connection)
-
-    def __call__(
-        self, *words: str | bytes, stdin: bytes = b"", opener: Callable[[], Channel] | None = None, **more: Any
-    ) -> tuple[int, bytes, bytes, str]:
-        streams = Memory(stdin)
-        code, reason = self.session(*words, streams=streams, opener=opener, **more).run()
-        return code, bytes(streams.outputs[STDOUT]), bytes(streams.outputs[STDERR]), reason
-
-    def session(
-        self, *words: str | bytes, streams: Any = None, opener: Callable[[], Channel] | None = None, **more: Any
-    ) -> CommandSession:
-        command = Command([os.fsencode(word) for word in words], **more)
-        return CommandSession(opener or self.open, command, streams or Memory())
 
 
 @pytest.fixture(scope="module")
@@ -191,29 +151,6 @@ def test_a_terminal_has_a_size_and_is_the_commands_own(door: Door) -> None:
     assert door("sh", "-c", "tty", stdin=b"")[0] == 1
 
 
-class Typing(Memory):
-    """Input that comes when the output has got so far."""
-
-    def __init__(self, *steps: tuple[bytes, Callable[[], bytes]]) -> None:
-        super().__init__()
-        self._steps = list(steps)
-        self.reader, self._writer = os.pipe()
-
-    def input_fd(self) -> int:  # type: ignore[override]
-        return self.reader
-
-    def read(self) -> bytes:
-        return os.read(self.reader, 65536)
-
-    def write(self, kind: int, data: memoryview) -> int:
-        written = super().write(kind, data)
-        while self._steps and self._steps[0][0] in self.outputs[STDOUT]:
-            typed = self._steps.pop(0)[1]()
-            if typed:
-                os.write(self._writer, typed)
-        return written
-
-
 def test_resize_ctrl_c_and_ctrl_d(door: Door) -> None:
     box: list[CommandSession] = []
 
@@ -226,8 +163,11 @@ def test_resize_ctrl_c_and_ctrl_d(door: Door) -> None:
     )
     script = """
 import os, signal, sys
-signal.signal(signal.SIGWINCH, lambda *_: print(os.get_terminal_size().lines, os.get_terminal_size().columns, flush=True))
-signal.signal(signal.SIGINT, lambda *_: print("INT", flush=True))
+def resized(*_):
+    size = os.get_terminal_size()
+    os.write(1, f"{size.lines} {size.columns}\\n".encode())
+signal.signal(signal.SIGWINCH, resized)
+signal.signal(signal.SIGINT, lambda *_: os.write(1, b"INT\\n"))
 print("ready", flush=True)
 for line in sys.stdin: print("got", line.strip(), flush=True)
 print("over")
@@ -253,18 +193,6 @@ def test_signals_reach_the_commands_group(door: Door) -> None:
 # --- clients that are slow, break off, or go ------------------------------------------------------------------------------
 
 
-class Slow(Memory):
-    """Reads nothing until it is let."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.go = threading.Event()
-        self.reader, self.writer = os.pipe()  # never writable, for it is the reading end
-
-    def output_fd(self, kind: int) -> int | None:  # type: ignore[override]
-        return None if self.go.is_set() else self.reader
-
-
 def test_who_does_not_read_stops_the_program_and_fills_no_memory(door: Door) -> None:
     before = memory_of(door.run)
     slow = [Slow() for _ in range(4)]
@@ -279,38 +207,6 @@ def test_who_does_not_read_stops_the_program_and_fills_no_memory(door: Door) -> 
             os.write(each.writer, b"x")
         assert [run.result(60)[0] for run in runs] == [0] * 4
     assert [len(each.outputs[STDOUT]) for each in slow] == [64 * MIB] * 4
-
-
-class Relay:
-    """Passes connections on, and cuts each after a random number of bytes."""
-
-    def __init__(self, target: tuple[str, int], cuts: int, random_: random.Random) -> None:
-        self._target, self.cuts, self._random = target, cuts, random_
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
-        self.address = self._listener.getsockname()
-        threading.Thread(target=self._serve, daemon=True).start()
-
-    def _serve(self) -> None:
-        while True:
-            client, _ = self._listener.accept()
-            threading.Thread(target=self._pass, args=(client,), daemon=True).start()
-
-    def _pass(self, client: socket.socket) -> None:
-        budget = None
-        if self.cuts > 0:
-            self.cuts -= 1
-            budget = self._random.choice([self._random.randrange(400), self._random.randrange(300_000)])
-        with client, socket.create_connection(self._target) as server:
-            while True:
-                for source in select.select([client, server], [], [])[0]:
-                    data = source.recv(65536)
-                    if budget is not None:
-                        data, budget = data[:budget], budget - len(data)
-                    if data:
-                        (server if source is client else client).sendall(data)
-                    if not data or (budget is not None and budget <= 0):
-                        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, bytes([1, 0, 0, 0, 0, 0, 0, 0]))
-                        return
 
 
 @pytest.fixture

@@ -146,6 +146,23 @@ class View:
         return self.state in ALIVE_STATES
 
 
+_JOBS = (
+    select(
+        Job.id,
+        Job.account_id,
+        Account.organization_id,
+        Job.state,
+        Job.state_info,
+        User.hub_name,
+        Job.spec["ports"].label("ports"),
+        Lock.resource_id.label("locked"),
+    )
+    .join(Account, Account.id == Job.account_id)
+    .join(User, User.id == Job.creator_id)
+    .outerjoin(Lock, Lock.resource_id == Job.id)
+)
+
+
 def look(
     session: Session, place: str | ServerPath, claims: Sequence[Claim] = (), path: ServerPath | None = None
 ) -> View | None:
@@ -159,22 +176,7 @@ def look(
         path, job_id = place, _job_of(session, place)
     else:
         job_id = place
-    row = session.execute(
-        select(
-            Job.id,
-            Job.account_id,
-            Account.organization_id,
-            Job.state,
-            Job.state_info,
-            User.hub_name,
-            Job.spec["ports"].label("ports"),
-            Lock.resource_id.label("locked"),
-        )
-        .join(Account, Account.id == Job.account_id)
-        .join(User, User.id == Job.creator_id)
-        .outerjoin(Lock, Lock.resource_id == Job.id)
-        .where(Job.id == job_id)
-    ).one_or_none()
+    row = session.execute(_JOBS.where(Job.id == job_id)).one_or_none()
     if row is None:
         return None
     run = _run(session, row.id)
