@@ -23,8 +23,9 @@ __all__ = ["ensure_accounts", "group_text", "passwd_text"]
 LONGEST_FILE = 1 << 20
 #: Names that the user of every job has.
 NAMES = ("toolkit", "work")
-#: Shells in the order of preference; the last one also stands where an image has none.
+#: Shells in the order of preference, and the runtime's own for an image that has none.
 SHELLS = ("/bin/bash", "/usr/bin/bash", "/usr/local/bin/bash", "/bin/ash", "/bin/sh")
+OWN_SHELL = "/opt/toolkit/libexec/sh"
 
 PASSWD_LINE = re.compile(rb"[^:\0-\x20+-][^:\0-\x1f]*:[^:\0-\x1f]*:\d{1,10}:\d{1,10}(:[^:\0-\x1f]*){3}")
 GROUP_LINE = re.compile(rb"[^:\0-\x20+-][^:\0-\x1f]*:[^:\0-\x1f]*:\d{1,10}:[^:\0-\x1f]*")
@@ -42,7 +43,7 @@ async def ensure_accounts(engine: Engine, folder: Path, image_id: str, instance:
     if not (made.passwd.exists() and made.group.exists()):
         paths = ["/etc/passwd", "/etc/group", *SHELLS]
         found = await engine.image_files(image_id, paths, LONGEST_FILE, instance)
-        shell = next((path for path in SHELLS if path in found), SHELLS[-1])
+        shell = next((path for path in SHELLS if path in found), OWN_SHELL)
         _keep(folder, name, passwd_text(found.get("/etc/passwd", b""), shell), group_text(found.get("/etc/group", b"")))
     return made
 

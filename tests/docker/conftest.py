@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.docker.run_container import RunContainer
+from tests.support.running_site import RUNTIME
 from toolkit_spawner.docker_api import Engine
 from toolkit_spawner.runtime.__main__ import ca_bundle
 from toolkit_spawner.runtime.build import build_all
@@ -33,11 +34,10 @@ def engine() -> Iterator[Engine]:
 
 
 @pytest.fixture(scope="session")
-def runtime_folder(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A site's runtime folder, built for this session; the images are the engine's."""
-    folder = tmp_path_factory.mktemp("runtime") / "runtime"
-    build_all(folder, engine, print, ca_bundle())
-    return folder
+def runtime_folder(engine: Engine) -> Path:
+    """The runtime folder of this source tree, up to date."""
+    build_all(RUNTIME, engine, print, ca_bundle())
+    return RUNTIME
 
 
 @pytest.fixture(scope="session")

@@ -22,14 +22,15 @@ GATE = {"X-Toolkit-Run-Secret": SECRET, "X-Toolkit-User": "joe"}
 PATHS = (
     "/", "/lab", "/lab/tree/x", "/login", "/logout", "/api", "/api/status", "/api/contents", "/api/kernels", "/api/me",
     "/static/favicon.ico", "/static/lab/style.js", "/lab/api/settings", "/proxy/8080/", "/proxy/absolute/8080/",
-    "/proxy/127.0.0.1:8080/", "/server-proxy/servers-info", "/terminals/websocket/1", "/api/kernels/x/channels",
+    "/proxy/127.0.0.1:8080/", "/ttyd/", "/ttyd/token", "/code-server/", "/sshd", "/sshd/host-key", "/sshd/guests", "/tcp/8080",
+    "/server-proxy/servers-info", "/terminals/websocket/1", "/api/kernels/x/channels",
     "/files/x", "/view/x", "/metrics", "/nbconvert/html/x", "/custom/custom.css", "/kernelspecs/python3/logo-64x64.png",
 )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def server(runtime_folder: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunContainer]:
-    """A run without a command whose job server is up. Beside it, an app on port 8080 echoes its request's headers."""
+    """A run whose job server is up. Beside it, an app on port 8080 of loopback echoes its request's headers."""
     run = RunContainer((runtime_folder / "current").resolve(), tmp_path_factory.mktemp("server") / "run")
     echo = """
 from http.server import *
@@ -87,7 +88,16 @@ def test_two_secrets_are_no_secret(http: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/terminals/websocket/1", "/api/kernels/x/channels", "/proxy/8080/", "/api/events/subscribe"]
+    "path",
+    [
+        "/terminals/websocket/1",
+        "/api/kernels/x/channels",
+        "/api/events/subscribe",
+        "/ttyd/ws",
+        "/code-server/x",
+        "/sshd",
+        "/tcp/8080",
+    ],
 )
 def test_websockets_are_refused_without_the_secret(server: RunContainer, path: str) -> None:
     async def status() -> int:
@@ -147,11 +157,20 @@ def test_posts_through_the_gate_need_no_cookie(http: httpx.Client) -> None:
 # --- the secret stays here --------------------------------------------------------------------------------------------
 
 
-def test_proxied_apps_do_not_see_the_secret(http: httpx.Client) -> None:
-    answer = wait_for("the app", lambda: (a := http.get("/proxy/8080/", headers=GATE)).status_code == 200 and a)
-    assert "X-Toolkit-User: joe" in answer.text
-    assert SECRET not in answer.text
-    assert "Run-Secret" not in answer.text
+def test_only_named_apps_are_proxied(http: httpx.Client) -> None:
+    for path in (
+        "/proxy/8080/",
+        "/proxy/absolute/8080/",
+        "/proxy/localhost:8080/",
+        "/proxy/10.0.0.1:80/",
+        "/proxy/::1:8080/",
+    ):
+        assert http.get(path, headers=GATE, follow_redirects=True).status_code == 404, path
+    entries = http.get("/server-proxy/servers-info", headers=GATE).json()["server_processes"]
+    assert [(entry["name"], entry["launcher_entry"]["title"]) for entry in entries] == [
+        ("ttyd", "Terminal (ttyd)"),
+        ("code-server", "VS Code"),
+    ]
 
 
 def test_terminals_and_kernels_do_not_inherit_the_secret(server: RunContainer, http: httpx.Client) -> None:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import stat
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from tests.docker.run_container import RunContainer, wait_for
 from toolkit_spawner.docker_api import Engine
 from toolkit_spawner.runtime import RuntimeBuildError
 from toolkit_spawner.runtime import build as build_module
+from toolkit_spawner.runtime import parts as parts_module
 from toolkit_spawner.runtime.build import build_all
+from toolkit_spawner.runtime.parts import RECIPES, assemble, runtime_parts
+from toolkit_spawner.runtime.wheel import project
 
 pytestmark = pytest.mark.engine
 Start = Callable[..., RunContainer]
@@ -46,22 +53,54 @@ def test_second_build_does_nothing(engine: Engine, runtime_folder: Path) -> None
 
 
 def test_runtime_folder_is_closed_to_changes(runtime_folder: Path) -> None:
+    """No link leads out of it, either: it would lead into the image."""
     folder = (runtime_folder / "current").resolve()
     for path in [folder, *folder.rglob("*")]:
         status = path.lstat()
         assert status.st_uid == 0, path
+        if stat.S_ISLNK(status.st_mode):
+            assert not os.readlink(path).startswith("/"), path
+            assert folder in path.resolve().parents, path
+            continue
         assert not status.st_mode & 0o022, path
-        assert not stat.S_ISLNK(status.st_mode), path
         assert status.st_mode & 0o044 == 0o044, path
+
+
+def test_a_new_version_shares_the_parts_that_did_not_change(
+    engine: Engine, runtime_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = (runtime_folder / "current").resolve()
+    base, code, own = runtime_parts()
+    files = own.files | {"changed": b"something"}
+    version = assemble(engine, runtime_folder, [base, code, replace(own, files=files)])
+    try:
+        assert version != before
+        for path in ("base/bin/python3", "code/bin/node"):
+            assert (version / path).stat().st_ino == (before / path).stat().st_ino
+        assert (version / "bin/toolkit").stat().st_ino != (before / "bin/toolkit").stat().st_ino
+    finally:
+        shutil.rmtree(version)
+
+
+def test_the_runtimes_packages_are_what_the_project_asks_for() -> None:
+    """The lock is for Linux and the runtime's own Python; it has what the job side needs, and neither slow package."""
+    lines = (RECIPES / "packages.txt").read_text().splitlines()
+    pinned = dict(line.split(" ")[0].split("==") for line in lines)
+    assert all("--hash=sha256:" in line for line in lines)
+    for text in (*project().requirements, "ipykernel"):
+        requirement = Requirement(text)
+        assert requirement.specifier.contains(pinned[requirement.name]), text
+    assert not {"rfc3987-syntax", "lark"} & set(pinned)
 
 
 def test_failed_build_says_why(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipes = tmp_path / "recipes"
     recipes.mkdir()
-    for name in ("Dockerfile.runtime", "collect.py", "trust.py"):
-        (recipes / name).write_bytes((build_module.RECIPES / name).read_bytes())
+    for path in RECIPES.iterdir():
+        if path.is_file():
+            (recipes / path.name).write_bytes(path.read_bytes())
     (recipes / "Dockerfile.lab").write_text("FROM toolkit-base:bookworm\nRUN echo some words; exit 7\n")
-    monkeypatch.setattr(build_module, "RECIPES", recipes)
+    monkeypatch.setattr(parts_module, "RECIPES", recipes)
     monkeypatch.setattr(build_module, "LAB_IMAGE", "toolkit-test-broken:latest")
     with pytest.raises(
         RuntimeBuildError, match=r"(?s)toolkit-test-broken.*could not be built.*TOOLKIT_CA_BUNDLE.*some words"
@@ -194,10 +233,8 @@ def test_a_log_that_takes_no_more(start_run: Start) -> None:
 
 
 def test_run_without_a_command(start_run: Start, scratch_image: str) -> None:
-    """Without a command it lives until it is stopped, and an image without Jupyter says so."""
+    """Without a command it lives until it is stopped; the job server needs nothing of the image."""
     run = start_run(None, image=scratch_image, workdir="")
-    answer = run.ask_server()
-    assert answer["state"] == "unavailable"
-    assert "no toolkit-job-server on its PATH" in answer["reason"]
+    wait_for("the job server", lambda: run.ask_server()["state"] == "running")
     run.stop(10)
     assert run.code() == 0

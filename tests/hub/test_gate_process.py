@@ -54,12 +54,12 @@ HTTPServer(({ip!r}, 8888), Handler).serve_forever()
 
 
 @contextlib.contextmanager
-def job_init(house: House, job: str, folder: Path, *, image_has_server: bool = True) -> Iterator[Path]:
+def job_init(house: House, job: str, folder: Path, *, has_server: bool = True) -> Iterator[Path]:
     """The first process of the job's container, on this machine; gives the file with a line for each start."""
     programs, starts = folder / "bin", folder / "starts"
     programs.mkdir()
     starts.touch()
-    if image_has_server:
+    if has_server:
         program = programs / "toolkit-job-server"
         program.write_text(JOB_SERVER.format(python=sys.executable, starts=str(starts), ip=house.ip))
         program.chmod(0o755)
@@ -73,6 +73,7 @@ def job_init(house: House, job: str, folder: Path, *, image_has_server: bool = T
         "lab_port": 8888,
         "stop_grace": 3,
         "prewarm": False,
+        "job_server": str(programs / "toolkit-job-server"),
     }
     (folder / "run.json").write_text(json.dumps(run))
     (folder / "log").touch()
@@ -120,9 +121,9 @@ def test_the_job_server_starts_once_at_the_first_request_and_gets_the_secret(hou
         assert starts.read_text() == "start\nstart\n"
 
 
-def test_an_image_without_a_job_server_is_said_so(house: House, tmp_path: Path) -> None:
+def test_a_runtime_without_a_job_server_is_said_so(house: House, tmp_path: Path) -> None:
     job = house.job()
-    with job_init(house, job, tmp_path, image_has_server=False):
+    with job_init(house, job, tmp_path, has_server=False):
         target = f"/user/alice/{house.server_name(job)}/lab"
         response = house.ask(house.host(job, lab=True), target, headers=house.token())
         assert response.status_code == 502

@@ -55,6 +55,7 @@ class Started:
         run = {
             "command": command, "workdir": "/", "secret": SECRET, "base_url": "/user/joe/jx/", "lab_port": free_port(),
             "control_port": self.control_port, "stop_grace": 10, "prewarm": False,
+            "job_server": str(self.folder / "bin" / "toolkit-job-server"),
         }  # fmt: skip
         (self.folder / "run.json").write_text(json.dumps(run | fields))
         path = str(self.folder / "run.json")
@@ -360,7 +361,7 @@ while True:
 
 @pytest.fixture
 def server_env(tmp_path: Path) -> dict[str, str]:
-    """An environment whose PATH has a job server on it."""
+    """An environment for a job, and a job server where `Started` says that it is."""
     program = tmp_path / "bin" / "toolkit-job-server"
     program.parent.mkdir()
     program.write_text(SERVER.format(python=sys.executable, folder=str(tmp_path)))
@@ -421,11 +422,12 @@ def test_a_crash_of_the_job_server_leaves_the_command_alone(job: Started, server
     assert job.log() == b"unharmed\n"
 
 
-def test_an_image_without_job_server(job: Started) -> None:
+def test_a_runtime_without_job_server(job: Started) -> None:
     job.start(None, env={"PATH": "/usr/bin:/bin"})
     answer = job.ask_server()
     assert answer["state"] == "unavailable"
-    assert "no toolkit-job-server on its PATH" in answer["reason"]
+    assert "has no " in answer["reason"]
+    assert "make runtime" in answer["reason"]
 
 
 @pytest.mark.parametrize(

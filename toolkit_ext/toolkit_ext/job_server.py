@@ -1,4 +1,7 @@
-"""The job server: a plain Jupyter Server with JupyterLab that serves the toolkit's gate and nobody else.
+"""The job server: a plain Jupyter Server with JupyterLab and the job's apps that serves the toolkit's gate and nobody else.
+
+It comes from the runtime folder, with a Python of its own, and works in any image; the image's own Jupyter and Python, and what
+it sets for them, are for its kernels and terminals only.
 
 The gate stands on the host, decides on every request, and shows the run's secret in a header. A request without it is refused
 before any handler sees it, whatever the route: static files, websockets, proxied apps, and those of extensions that forgot to
@@ -12,9 +15,7 @@ from __future__ import annotations
 import argparse
 import hmac
 import os
-import shutil
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,10 @@ from tornado.httputil import HTTPServerRequest
 from tornado.routing import Matcher, Rule
 from traitlets.config import Config
 
+from toolkit_ext.apps.places import private_folder, shell
+from toolkit_ext.isolation import apart
+from toolkit_ext.kernels import ImageKernels
+
 __all__ = ["GateIdentity", "JobServer", "main"]
 
 SECRET_VARIABLE = "TOOLKIT_RUN_SECRET"  # noqa: S105 (a name, not a secret)
@@ -34,11 +39,13 @@ USER_HEADER = "X-Toolkit-User"
 NAME_LENGTH = 128
 
 #: Extensions that come with JupyterLab or its dependencies, and whether this server has a use for them. The language servers
-#: that jupyter_lsp looks for are not in the image, and the search costs each start a tenth of a second.
+#: that jupyter_lsp looks for are not there, and the search costs each start a tenth of a second. What jupyter-server-proxy serves
+#: is up to our own extension: its routes lead to any port.
 EXTENSIONS = {
     "jupyterlab": True,
     "jupyter_server_terminals": True,
-    "jupyter_server_proxy": True,
+    "toolkit_ext.apps": True,
+    "jupyter_server_proxy": False,
     "jupyter_lsp": False,
     "notebook_shim": False,
 }
@@ -113,6 +120,9 @@ class JobServer(ServerApp):
         super().__init__(**settings)
         self._run_secret = run_secret
 
+    def find_server_extensions(self) -> None:
+        """Those of `EXTENSIONS`, and none that the image has settings for."""
+
     def init_webapp(self) -> None:
         super().init_webapp()
         # First of all rules, before those that extensions add.
@@ -132,6 +142,7 @@ def settings(base_url: str, port: int) -> Config:
             "default_url": "/lab",
             "root_dir": home,
             "identity_provider_class": GateIdentity,
+            "kernel_spec_manager_class": ImageKernels,
             "allow_remote_access": True,
             # Never matches: Jupyter would answer each Origin with leave to read from there.
             "allow_origin_pat": "(?!)",
@@ -157,12 +168,6 @@ def settings(base_url: str, port: int) -> Config:
     return config
 
 
-def shell() -> str:
-    """The best shell of the image. Not as a log-in shell: those forget the image's PATH."""
-    found = (shutil.which(name) for name in ("bash", "ash", "sh"))
-    return next((path for path in found if path), "/bin/sh")
-
-
 def without_plugins(handler: web.RequestHandler, page_config: dict[str, Any]) -> dict[str, Any]:
     """JupyterLab's hook: the page's settings, with `DISABLED_PLUGINS` among the disabled ones and no build on the fly."""
     page_config["buildAvailable"] = page_config["buildCheck"] = False
@@ -183,10 +188,12 @@ def main() -> None:
         sys.exit(
             f"toolkit-job-server: {SECRET_VARIABLE} is not set; the job server is started by the toolkit, not by hand"
         )
-    # Not in the home, which other runs may have mounted at the same time.
-    os.environ.setdefault("JUPYTER_RUNTIME_DIR", tempfile.mkdtemp(prefix="toolkit-jupyter-"))
-    server = JobServer(secret, config=settings(options.base_url, options.port))
-    server.initialize(argv=[])
+    # Jupyter's run-time files: not in the home, which other runs may have mounted at the same time.
+    runtime_dir = private_folder() / "jupyter"
+    runtime_dir.mkdir(mode=0o700, exist_ok=True)
+    with apart(str(runtime_dir)):
+        server = JobServer(secret, config=settings(options.base_url, options.port))
+        server.initialize(argv=[])
     server.start()
 
 

@@ -13,7 +13,17 @@ from pathlib import Path
 
 from toolkit_hub.host.steps import Say, SetupError, run_command
 
-__all__ = ["DEBOOTSTRAP", "DOCKERD", "FOR_BENCH", "FOR_TESTS", "IPTABLES", "NEEDED", "VENV", "Package", "ensure_packages"]
+__all__ = [
+    "DEBOOTSTRAP",
+    "DOCKERD",
+    "FOR_BENCH",
+    "FOR_TESTS",
+    "IPTABLES",
+    "NEEDED",
+    "VENV",
+    "Package",
+    "ensure_packages",
+]
 
 #: System programs that a user's PATH often lacks.
 SYSTEM_PATH = "/usr/local/sbin:/usr/sbin:/sbin"

@@ -6,6 +6,9 @@ import _json
 
 __all__ = ["BadRunFile", "Run", "read_run"]
 
+#: Of the runtime folder, so it is in any image.
+JOB_SERVER = "/opt/toolkit/libexec/toolkit-job-server"
+
 
 class BadRunFile(Exception):
     """The run's file is missing or is not what the spawner writes."""
@@ -24,6 +27,7 @@ class Run:
         self.lab_port = _number(fields["lab_port"])
         self.exec_port = _number(fields.get("exec_port", 8886))
         self.stop_grace = _number(fields["stop_grace"])
+        self.job_server = str(fields.get("job_server", JOB_SERVER))
         self.prewarm = bool(fields.get("prewarm", False))
         # Bytes of the log's head and of each segment of its tail; without them everything goes into the head.
         self.log_shares: tuple[int, int] | None = None

@@ -10,7 +10,6 @@ from toolkit_ext.job_init.run_file import Run
 
 __all__ = ["JobServer"]
 
-COMMAND = "toolkit-job-server"
 SECRET_VARIABLE = b"TOOLKIT_RUN_SECRET"
 #: Seconds before a job server that ended is started again: doubled each time, from the first to the second.
 RESTART_S = (1.0, 60.0)
@@ -22,7 +21,7 @@ class JobServer:
     def __init__(self, run: Run, environment: dict[bytes, bytes]) -> None:
         self.pid: int | None = None
         self._port = run.lab_port
-        self._words = [COMMAND, "--base-url", run.base_url, "--port", str(run.lab_port)]
+        self._words = [run.job_server, "--base-url", run.base_url, "--port", str(run.lab_port)]
         self._environment = {**environment, SECRET_VARIABLE: run.secret.encode()}
         self._home = os.fsdecode(environment.get(b"HOME", b"/"))
         self._ended = ""
@@ -53,12 +52,10 @@ class JobServer:
         report(self._ended)
 
     def _why_not(self, error: OSError | ValueError) -> str:
+        program = self._words[0]
         if isinstance(error, FileNotFoundError):
-            return (
-                f"the job's image has no {COMMAND} on its PATH; use the default image, or install "
-                "jupyterhub-toolkit[job] into this one"
-            )
-        return f"{COMMAND} cannot be started: {error}"
+            return f"this site's runtime folder has no {program}; its administrator builds it anew with `make runtime`"
+        return f"{program} cannot be started: {error}"
 
 
 def is_listening(port: int) -> bool:
