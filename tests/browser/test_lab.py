@@ -36,7 +36,7 @@ def test_sign_in_start_run_a_cell_and_keep_files(site: RunningSite, context: Bro
     site.token("lena")  # the user exists
     page = context.new_page()
     sign_in(page, site, "lena", PASSWORD)
-    expect(page.get_by_text("acme.lena")).to_be_visible()
+    expect(page.get_by_text("acme.lena", exact=True)).to_be_visible()
     page.get_by_role("button", name="Start my server").click()
     open_lab(page)
     code = "import os, pathlib; pathlib.Path.home().joinpath('kept.txt').write_text('still here'); print(6 * 7, os.getuid())"
