@@ -16,6 +16,7 @@ from packaging.requirements import Requirement
 from toolkit_client.admin_models import Finding
 from toolkit_hub.doctor.check import Patient, ok, problem, warning
 from toolkit_spawner.docker_api import Engine
+from toolkit_spawner.runtime import MOUNT_POINT, job_init_command
 from toolkit_spawner.runtime.build import outdated
 
 __all__ = ["check_runtime", "check_versions"]
@@ -111,7 +112,8 @@ def check_runtime(patient: Patient) -> Iterator[Finding]:
     """What is mounted in every job, and the image of jobs that name none."""
     site = patient.site
     current = site.runtime_dir / "current"
-    if not (current / "init" / "bin" / "python3").exists():
+    first = Path(job_init_command()[0]).relative_to(MOUNT_POINT)  # what a container begins with
+    if not (current / first).exists():
         yield problem("runtime", f"there is no runtime at {current}: no job can start", "`make runtime` builds it")
         return
     old = outdated(site.runtime_dir, patient.engine)
