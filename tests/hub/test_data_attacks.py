@@ -230,8 +230,9 @@ def test_a_file_of_the_site_is_not_opened_by_rights_either(house: DataHouse) -> 
     (house.live / "roots-own").write_text("of root")
     (house.live / "roots-own").chmod(0o600)
     answer = house.at("file?path=roots-own")
-    assert answer.status_code != 200
+    assert answer.status_code == 409
     assert b"of root" not in answer.content
+    assert "the file system does not allow it" in answer.json()["error"]["message"]
 
 
 # --- browsers -------------------------------------------------------------------------------------------------------------

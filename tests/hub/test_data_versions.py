@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from uuid import uuid4
 
@@ -9,6 +10,8 @@ import httpx
 import pytest
 
 from tests.support.running_site import RunningSite
+from toolkit_client.transfer.link import DataLink
+from toolkit_hub.volumes.layout import Volumes
 
 pytestmark = pytest.mark.engine
 
@@ -18,7 +21,7 @@ def images(site: RunningSite) -> str:
     """Id of new data in an account of its own, with a file in it."""
     account = site.cli("account", "new", f"acme.x{uuid4().hex[:10]}", "--field", "fullName").stdout.strip()
     data_id = site.cli("data", "new", f"{account}.images", "--field", "id").stdout.strip()
-    live(site, data_id).mkdir(parents=True, exist_ok=True)
+    Volumes(site.state / "data").ensure(data_id)
     (live(site, data_id) / "file").write_bytes(bytes(range(256)) * 400)
     return data_id
 
@@ -44,6 +47,15 @@ def test_commit_log_and_what_a_version_holds(site: RunningSite, images: str) -> 
         told = [event for event in client.audit.list(action="data:set", limit=50) if event.urn.endswith(images)]
         assert [event.data["version"] for event in told] == [2, 1]
     assert (site.state / "data" / images / "versions" / first.id / "file").stat().st_size == 102400
+
+
+def test_names_that_are_no_text_are_told_as_text(site: RunningSite, images: str) -> None:
+    """Whoever reads the audit log must not stumble over what somebody calls a folder."""
+    DataLink(site.url, site.admin_token).json("POST", images, "mkdir", body={"paths": ["a\udcff"]})
+    assert b"a\xff" in os.listdir(os.fsencode(live(site, images)))
+    with site.client() as client:
+        told = [event for event in client.audit.list(action="data:set", limit=50) if event.urn.endswith(images)]
+    assert told[0].data["path"] == "a\\xff"
 
 
 def test_a_quota_is_kept_by_commits(site: RunningSite, images: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from toolkit_client.transfer.paths import told_path
 from toolkit_hub.domain import resolve
 from toolkit_hub.domain.access import Actor, authorise
 from toolkit_hub.domain.changes import tell
@@ -48,6 +49,6 @@ def open_content(session: Session, actor: Actor, action: str, ref: str, label: s
     return Place(data.id, data.urn, data.name, full_name, data.account_id, version_id, label, newest)
 
 
-def record_change(session: Session, actor: Actor, type_: str, place: Place, path: str, facts: dict[str, Any]) -> None:
+def record_change(session: Session, actor: Actor, type_: str, place: Place, path: bytes, facts: dict[str, Any]) -> None:
     """Tell that content was changed: `data.pushed`, `data.removed`, … with the sums."""
-    tell(session, actor, "data:set", type_, place.urn, **{"path": path[:300], **facts})
+    tell(session, actor, "data:set", type_, place.urn, **{"path": told_path(path)[:300], **facts})

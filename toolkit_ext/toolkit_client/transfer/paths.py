@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from toolkit_client.errors import InvalidRequest
 
-__all__ = ["LONGEST_NAME", "checked_path", "path_of_text", "split_path", "text_of_path"]
+__all__ = ["LONGEST_NAME", "checked_path", "path_of_text", "split_path", "text_of_path", "told_path"]
 
 #: Bytes of one name (NAME_MAX of Linux's file systems).
 LONGEST_NAME = 255
@@ -31,6 +31,11 @@ def path_of_text(text: str) -> bytes:
 
 def text_of_path(path: bytes) -> str:
     return path.decode("utf-8", "surrogateescape")
+
+
+def told_path(path: bytes) -> str:
+    """The path as proper text, for people and databases: bytes that are none are written as ``\\xff``."""
+    return path.decode("utf-8", "backslashreplace")
 
 
 def checked_path(path: bytes) -> bytes:

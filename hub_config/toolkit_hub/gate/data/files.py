@@ -19,7 +19,7 @@ from aiohttp import web
 
 from toolkit_client.errors import Conflict, InvalidRequest, NotFound
 from toolkit_client.transfer.beneath import Beneath
-from toolkit_client.transfer.paths import path_of_text, split_path, text_of_path
+from toolkit_client.transfer.paths import path_of_text, split_path, text_of_path, told_path
 from toolkit_client.transfer.remove import remove_content, remove_path
 from toolkit_client.transfer.sender import open_file
 from toolkit_client.transfer.walk import FOLDER, entry_at
@@ -243,7 +243,7 @@ async def move(call: DataCall) -> web.StreamResponse:
         await call.threads.run(_move, volume.beneath(), source, target, bool(body.get("overwrite")))
     finally:
         await asyncio.to_thread(volume.close)
-    await _tell(call, "data.moved", source, to=text_of_path(target)[:300])
+    await _tell(call, "data.moved", source, to=told_path(target)[:300])
     return web.json_response({"moved": text_of_path(target)})
 
 
@@ -298,4 +298,4 @@ def _text(body: dict[str, Any], name: str) -> str:
 
 
 async def _tell(call: DataCall, type_: str, path: bytes, **facts: int | str) -> None:
-    await call.means.store.write(record_change, call.actor, type_, call.place, text_of_path(path), facts)
+    await call.means.store.write(record_change, call.actor, type_, call.place, path, facts)

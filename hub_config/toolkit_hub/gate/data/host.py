@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import logging
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -9,7 +11,14 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
-from toolkit_client.errors import InvalidRequest, NotFound, ToolkitError
+from toolkit_client.errors import (
+    Conflict,
+    InsufficientStorage,
+    InvalidRequest,
+    NotFound,
+    ServiceUnavailable,
+    ToolkitError,
+)
 from toolkit_hub.configure import Toolkit
 from toolkit_hub.domain.access import DeadKey, Hidden, Refused
 from toolkit_hub.domain.afterwards import Afterwards
@@ -24,6 +33,8 @@ from toolkit_hub.store import Store
 from toolkit_hub.volumes.layout import Volumes
 
 __all__ = ["ROUTES", "DataHost", "DataRoute"]
+
+log = logging.getLogger("toolkit.gate")
 
 _PATH = re.compile(r"/v1/data/([^/]{1,2000})/([a-z/-]{1,40})")
 _LONGEST_FORM = 64 * 1024
@@ -83,8 +94,12 @@ class DataHost:
             response = await self._answer(request, request_id, name)
         except CallerGone as error:
             raise ConnectionResetError(str(error)) from error
+        except ConnectionError:
+            raise
         except ToolkitError as error:
             response = answer_error(request, error, request_id=request_id)
+        except OSError as error:
+            response = answer_error(request, _of_the_disk(error), request_id=request_id)
         if not response.prepared:
             response.headers.update(cors)
         return response
@@ -124,6 +139,20 @@ class DataHost:
             return
         actor = await self._means.store.read(caller.actor)
         self._afterwards.refused(actor, error.action, error.urn, error.reason, what)
+
+
+def _of_the_disk(error: OSError) -> ToolkitError:
+    """What the file system has refused, as its caller should hear it."""
+    why = error.strerror or str(error)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return InsufficientStorage(f"there is no room for it: {why}", "what was there before is unharmed; make room")
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return Conflict(
+            f"the file system does not allow it: {why}",
+            "somebody has taken the permissions from the file or its folder: `chmod` in a job that mounts the data",
+        )
+    log.warning("a file of data could not be used: %s", why)
+    return ServiceUnavailable(f"the file system failed: {why}", "an administrator can look at the gate's log")
 
 
 async def _form(request: web.BaseRequest) -> str:

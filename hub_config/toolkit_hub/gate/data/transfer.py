@@ -281,9 +281,8 @@ class _Push:
         if disk or inodes:
             await store.write(data_usage.add_usage, place.data_id, disk, inodes)
         if last and (sums.files or sums.removed or sums.inodes):
-            path = text_of_path(self._path)
             facts = {"files": sums.files, "bytes": sums.size, "removed": sums.removed}
-            await store.write(record_change, self._call.actor, "data.pushed", place, path, facts)
+            await store.write(record_change, self._call.actor, "data.pushed", place, self._path, facts)
 
 
 def _sums(receiver: Receiver) -> dict[str, Any]:
