@@ -391,6 +391,23 @@ def _used(house: DataHouse) -> int:
         return data_usage.room_of(session, account, data_usage.DataLimits()).bytes_used
 
 
+def test_half_sent_files_are_counted(house: DataHouse, local: Path) -> None:
+    """Else whoever breaks off all of his pushes would fill the disk."""
+    with house.store.begin() as session:
+        account = session.get_one(User, house.users["alice"]).home_account_id
+        session.add(DataQuota(account_id=account, bytes=20 * MIB, files=None))
+    for _ in range(8):
+        (local / "big").write_bytes(os.urandom(12 * MIB))
+        line = CuttingLine(house.site.jobs_port, [6 * MIB])
+        with pytest.raises((Interrupted, InsufficientStorage)):
+            push(house.link(url=line.url), "images", local, pauses=())
+        line.close()
+        eventually(lambda: _gate_is_idle(house))
+    with pytest.raises(InsufficientStorage):
+        push(house.link(), "images", local)
+    assert 8 * MIB < sum(path.stat().st_size for path in house.staging.iterdir()) <= 20 * MIB
+
+
 def test_a_quota_of_files(house: DataHouse, local: Path) -> None:
     for number in range(20):
         (local / f"f{number:02}").touch()

@@ -33,6 +33,7 @@ class Incoming:
         self._staging, self._file, self._sparse = staging, file, sparse
         self._digest = Digest(entry.size)
         self._kept = False
+        self._began = 0
 
     @classmethod
     def thrown_away(cls, entry: Entry, why: str) -> Incoming:
@@ -69,7 +70,7 @@ class Incoming:
                 raise Refused("what was sent before is not there any more", "partial")
             self._digest.chunk(data)
         os.ftruncate(self._file, offset)
-        self.at = offset
+        self.at = self._began = offset
 
     def chunk(self, content: memoryview) -> None:
         """Raises InvalidRequest, OSError."""
@@ -102,16 +103,20 @@ class Incoming:
         os.utime(self._file, ns=(self.entry.mtime_ns, self.entry.mtime_ns))
         return os.fstat(self._file).st_blocks * 512
 
-    def close(self, *, drop: bool = False) -> None:
-        """Let go of it. `drop`: what came of it goes; else it stays under its name, in whole chunks, to be gone on with."""
+    def close(self, *, drop: bool = False) -> int:
+        """Let go of it. `drop`: what came of it goes; else it stays under its name, in whole chunks, to be gone on with.
+        Returns the bytes that stay and were not there before."""
         if self._file < 0:
-            return
+            return 0
+        kept = 0
         with contextlib.suppress(OSError):
             if drop or not self._kept:
                 os.unlink(self.name, dir_fd=self._staging)
             else:
                 os.ftruncate(self._file, self.at // CHUNK_SIZE * CHUNK_SIZE)
+                kept = self.at // CHUNK_SIZE * CHUNK_SIZE - self._began
         self.let_go()
+        return kept
 
     def let_go(self) -> None:
         """Close it as it is: it was put in its place."""

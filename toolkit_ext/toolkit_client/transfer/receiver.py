@@ -143,7 +143,7 @@ class Receiver:
     def close(self) -> None:
         """End of the stream, whole or not: what was half sent stays in the staging folder, to be gone on with."""
         if self._open is not None:
-            self._open.close(drop=bool(self._open.bad))
+            self.sums.disk += self._open.close(drop=bool(self._open.bad))  # a half-sent file takes room as well
             self._open = None
         self._leave_folders(None)
 
