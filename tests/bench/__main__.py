@@ -54,12 +54,12 @@ def main() -> int:
                 if chosen in (None, name, name.partition("/")[0]):
                     rows.append(bench(site))
                     print(rows[-1].line(), flush=True)
+            write(rows)
         except AssertionError:
             print(site.logs(), file=sys.stderr)
             raise
         finally:
             site.destroy()
-    write(rows)
     return 0 if all(row.ok for row in rows) else 1
 
 

@@ -25,7 +25,7 @@ from toolkit_hub.configure import Toolkit
 from toolkit_hub.host.readiness import problem_of, routes_problem
 from toolkit_hub.host.unit import UNITS
 from toolkit_hub.store import Store
-from toolkit_spawner.docker_api import INSTANCE_LABEL, RUN_LABEL, ContainerState, Engine
+from toolkit_spawner.docker_api import INSTANCE_LABEL, RUN_LABEL, ContainerState, Engine, EngineRefused
 from toolkit_spawner.mounting import HeldParts
 from toolkit_spawner.network import Firewall
 from toolkit_spawner.network_pool import HOLDER_LABEL
@@ -138,9 +138,19 @@ class RunningSite:
             self.engine_call(lambda engine, found=container: engine.remove(found.id))
         for holder in self.network_holders():
             self.engine_call(lambda engine, found=holder: engine.remove(found))
-        self.engine_call(lambda engine: engine.remove_network(self.settings.docker_network))
+        wait_until(self._network_is_gone, "the engine to let go of the network")
         Firewall().remove(self.settings.jobs_bridge)
         HeldParts(self.settings.instance_id).close()
+
+    def _network_is_gone(self) -> bool:
+        """A container that was just removed may hold its place for a moment longer."""
+        try:
+            self.engine_call(lambda engine: engine.remove_network(self.settings.docker_network))
+        except EngineRefused as error:
+            if "active endpoints" not in str(error):
+                raise
+            return False
+        return True
 
     def unit(self, verb: str, name: str) -> None:
         """`start`, `stop` or `restart` one of proxy, hub, service, gate, and wait until it answers."""

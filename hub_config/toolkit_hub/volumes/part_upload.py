@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from toolkit_client.errors import Conflict, InvalidRequest
 from toolkit_client.transfer.beneath import Beneath
+from toolkit_client.transfer.incoming import WRITE_SIZE
 from toolkit_client.transfer.partial import PartialBusy, open_partial
 from toolkit_client.transfer.paths import split_path, text_of_path
 
@@ -62,7 +63,7 @@ class PartUpload:
         self._hash.update(block)
         view = memoryview(block)
         while view:
-            written = os.pwrite(self._file, view, self._at)
+            written = os.pwrite(self._file, view[:WRITE_SIZE], self._at)
             view, self._at = view[written:], self._at + written
 
     def finish(self, beneath: Beneath, digest: bytes | None) -> int:

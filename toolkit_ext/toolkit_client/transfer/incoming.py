@@ -10,11 +10,14 @@ from toolkit_client.transfer.partial import PartialBusy, open_partial
 from toolkit_client.transfer.records import CHUNK_SIZE, Digest
 from toolkit_client.transfer.walk import Entry
 
-__all__ = ["CREATE", "Incoming", "Refused", "write_all"]
+__all__ = ["CREATE", "WRITE_SIZE", "Incoming", "Refused", "write_all"]
 
 #: How a file of the moment is made in a staging folder.
 CREATE = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 _ZEROS = bytes(4096)
+#: Bytes that are written at a time. Of larger pieces Linux's page cache makes larger folios, which it has to search for where
+#: memory is fragmented: 1 MiB at a time was measured to take seven times the system time.
+WRITE_SIZE = 128 * 1024
 
 
 class Refused(Exception):
@@ -131,7 +134,7 @@ def write_all(file: int, content: memoryview) -> None:
 
 def _write_all_at(file: int, content: memoryview, at: int) -> None:
     while content:
-        written = os.pwrite(file, content, at)
+        written = os.pwrite(file, content[:WRITE_SIZE], at)
         content, at = content[written:], at + written
 
 
