@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from toolkit_client.errors import Conflict, InvalidRequest
 from toolkit_client.transfer.beneath import Beneath
-from toolkit_client.transfer.incoming import WRITE_SIZE
+from toolkit_client.transfer.incoming import write_all_at
 from toolkit_client.transfer.partial import PartialBusy, open_partial
 from toolkit_client.transfer.paths import split_path, text_of_path
 
@@ -61,10 +61,8 @@ class PartUpload:
         if self._at + len(block) > self._wanted.size:
             raise InvalidRequest("more bytes came than the file has", "the file changed meanwhile: send it again")
         self._hash.update(block)
-        view = memoryview(block)
-        while view:
-            written = os.pwrite(self._file, view[:WRITE_SIZE], self._at)
-            view, self._at = view[written:], self._at + written
+        write_all_at(self._file, memoryview(block), self._at)
+        self._at += len(block)
 
     def finish(self, beneath: Beneath, digest: bytes | None) -> int:
         """The part has come; with the last one the file is put in its place. Returns the bytes that are here now.

@@ -10,14 +10,14 @@ from toolkit_client.transfer.partial import PartialBusy, open_partial
 from toolkit_client.transfer.records import CHUNK_SIZE, Digest
 from toolkit_client.transfer.walk import Entry
 
-__all__ = ["CREATE", "WRITE_SIZE", "Incoming", "Refused", "write_all"]
+__all__ = ["CREATE", "Incoming", "Refused", "write_all", "write_all_at"]
 
 #: How a file of the moment is made in a staging folder.
 CREATE = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 _ZEROS = bytes(4096)
 #: Bytes that are written at a time. Of larger pieces Linux's page cache makes larger folios, which it has to search for where
 #: memory is fragmented: 1 MiB at a time was measured to take seven times the system time.
-WRITE_SIZE = 128 * 1024
+_WRITE_SIZE = 128 * 1024
 
 
 class Refused(Exception):
@@ -85,7 +85,7 @@ class Incoming:
             if self._sparse:
                 _write_without_zeros(self._file, content, self.at)
             else:
-                _write_all_at(self._file, content, self.at)
+                write_all_at(self._file, content, self.at)
         self.at += length
 
     def hole(self, chunks: int) -> None:
@@ -132,9 +132,9 @@ def write_all(file: int, content: memoryview) -> None:
         content = content[os.write(file, content) :]
 
 
-def _write_all_at(file: int, content: memoryview, at: int) -> None:
+def write_all_at(file: int, content: memoryview, at: int) -> None:
     while content:
-        written = os.pwrite(file, content[:WRITE_SIZE], at)
+        written = os.pwrite(file, content[:_WRITE_SIZE], at)
         content, at = content[written:], at + written
 
 
@@ -145,7 +145,7 @@ def _write_without_zeros(file: int, content: memoryview, at: int) -> None:
         block = content[position : position + 4096]
         if bytes(block) == _ZEROS[: len(block)]:
             if position > begin:
-                _write_all_at(file, content[begin:position], at + begin)
+                write_all_at(file, content[begin:position], at + begin)
             begin = position + 4096
     if len(content) > begin:
-        _write_all_at(file, content[begin:], at + begin)
+        write_all_at(file, content[begin:], at + begin)

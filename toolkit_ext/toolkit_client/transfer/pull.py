@@ -24,7 +24,7 @@ from toolkit_client.transfer.push import Listing
 from toolkit_client.transfer.receiver import PARTIAL, Receiver, Sums
 from toolkit_client.transfer.records import CHUNK_SIZE, END, ENTRY, SMALL_SIZE, Encoder, file_key
 from toolkit_client.transfer.remove import remove_content, remove_path
-from toolkit_client.transfer.sender import Wanted, digest_of, open_file
+from toolkit_client.transfer.sender import Wanted
 from toolkit_client.transfer.streams import SideStreams
 from toolkit_client.transfer.walk import FILE, FOLDER, OTHER, Entry, Problem, entry_at, walk
 
@@ -98,7 +98,7 @@ class _Pull:
             yield receiver, staging
 
     def _wanted(self, local: Beneath, outcome: Outcome) -> Iterator[Wanted]:
-        comparison = Comparison(self._options, lambda theirs, mine: _same_content(local, mine, listing))
+        comparison = Comparison(self._options, lambda theirs, mine: listing.has_content(local, mine.path, mine.size))
 
         def problem(path: bytes, why: str) -> None:
             comparison.spare(path)
@@ -327,17 +327,6 @@ def _kept(staging: int, entry: Entry) -> int:
     except OSError:
         return 0
     return min(size, entry.size) // CHUNK_SIZE * CHUNK_SIZE
-
-
-def _same_content(local: Beneath, mine: Entry, listing: Listing) -> bool:
-    try:
-        file = open_file(local, mine.path)
-    except (OSError, NotFound):
-        return False
-    try:
-        return digest_of(file, mine.size) == listing.digest
-    finally:
-        os.close(file)
 
 
 def pull(

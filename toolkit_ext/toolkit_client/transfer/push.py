@@ -69,15 +69,35 @@ class Listing:
                     path = str(facts.get("path", "")).encode("utf-8", "surrogateescape")
                     self._problem(path, str(facts.get("problem", "")))
 
+    def has_content(self, beneath: Beneath, path: bytes, size: int) -> bool:
+        """Whether the file `path` here has the content of the entry that came last; digests were asked for."""
+        try:
+            file = open_file(beneath, path)
+        except (OSError, NotFound):
+            return False
+        try:
+            return digest_of(file, size) == self.digest
+        finally:
+            os.close(file)
+
 
 class _Push:
     """One command; several tries."""
 
     def __init__(
-        self, link: DataLink, ref: str, local: bytes, into: bytes, name: bytes | None, options: Options, show: Progress
+        self,
+        link: DataLink,
+        ref: str,
+        local: bytes,
+        file: bytes,
+        into: bytes,
+        name: bytes | None,
+        options: Options,
+        show: Progress,
     ) -> None:
+        """With a `name`, only the file `file` of the folder `local` is sent, and gets that name."""
         self._link, self._ref, self._options, self._show = link, ref, options, show
-        self._local, self._into, self._name = local, into, name
+        self._local, self._file, self._into, self._name = local, file, into, name
         self._leave_out = leave_out(options.exclude)
         self._tries: dict[str, int] = {}
         #: Half-sent files that turned out wrong are not gone on with.
@@ -142,7 +162,9 @@ class _Push:
                         yield Wanted(entry_at(beneath, path))
 
     def _wanted(self, beneath: Beneath, listing: Listing, outcome: Outcome) -> Iterator[Wanted]:
-        comparison = Comparison(self._options, lambda mine, _: self._same_content(beneath, mine, listing))
+        comparison = Comparison(
+            self._options, lambda mine, _: listing.has_content(beneath, self._here(mine.path), mine.size)
+        )
         theirs = without(listing.entries(), self._leave_out, comparison.keep)
         files = size = 0
         for item in comparison.wanted(self._source(beneath, comparison, outcome), theirs):
@@ -155,7 +177,7 @@ class _Push:
 
     def _source(self, beneath: Beneath, comparison: Comparison, outcome: Outcome) -> Iterator[Entry]:
         if self._name is not None:
-            yield entry_at(beneath, os.path.basename(self._file))._replace(path=self._name)
+            yield entry_at(beneath, self._here(self._name))._replace(path=self._name)
             return
 
         def problem(path: bytes, why: str) -> None:
@@ -168,7 +190,9 @@ class _Push:
             else:
                 yield entry
 
-    _file = b""
+    def _here(self, path: bytes) -> bytes:
+        """The local name of what is called `path` there: a single file may have another one."""
+        return self._file if self._name is not None else path
 
     def _continued(self, item: Wanted, listing: Listing) -> Wanted:
         """From where a try before this one was cut; and under its local name, if that is another one."""
@@ -180,19 +204,8 @@ class _Push:
                 item = item._replace(offset=there)
                 self._show.there(0, there)
         if self._name is not None and not item.remove:
-            item = item._replace(entry=entry._replace(path=os.path.basename(self._file)), as_path=self._name)
+            item = item._replace(entry=entry._replace(path=self._here(entry.path)), as_path=self._name)
         return item
-
-    def _same_content(self, beneath: Beneath, mine: Entry, listing: Listing) -> bool:
-        path = os.path.basename(self._file) if self._name is not None else mine.path
-        try:
-            file = open_file(beneath, path)
-        except (OSError, NotFound):
-            return False
-        try:
-            return digest_of(file, mine.size) == listing.digest
-        finally:
-            os.close(file)
 
     def _counted(self, blocks: Iterator[bytes], outcome: Outcome) -> Iterator[bytes]:
         for block in blocks:
@@ -262,8 +275,7 @@ def push(
             raise InvalidRequest(f"there is no file or folder {str(local)!r} here", "check the path")
         into, name = split_path(into) if into else (b"", os.path.basename(os.path.abspath(path)))
     root = path if name is None else os.path.dirname(os.path.abspath(path))
-    one = _Push(link, ref, root, into, name, options, progress)
-    one._file = path
+    one = _Push(link, ref, root, os.path.basename(path), into, name, options, progress)
     try:
         _count(progress, root if name is None else None, os.stat(path).st_size, options)
         return until_through(one.attempt, Outcome(), progress, pauses)
