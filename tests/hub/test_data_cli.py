@@ -345,10 +345,12 @@ def test_small_commands_load_little(cli: Cli, images: str) -> None:
 
 
 def test_a_terminal_gets_a_bar(cli: Cli, images: str) -> None:
+    block = os.urandom(64 * 2**20)
     with Path("big").open("wb") as file:
-        file.write(os.urandom(64 * 2**20))
+        for _ in range(8):  # hashing alone takes it longer than the bar waits between two pictures
+            file.write(block)
     shown = on_a_terminal("data", "push", images, "big")
     last = shown.decode().replace("\r\n", "\n").rpartition("\x1b[K")[2]
-    assert last.startswith("pushed 1 file, 64.0 MiB in ")
+    assert last.startswith("pushed 1 file, 512 MiB in ")
     assert b"% [" in shown
     assert b"0/1 files, " in shown
