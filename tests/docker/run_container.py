@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -128,10 +129,17 @@ class RunContainer:
             return json.loads(connection.makefile("rb").readline())  # type: ignore[no-any-return]
 
     def _connect(self) -> socket.socket | None:
+        """None while nothing is there yet; that of a container that has ended never comes."""
         try:
             return socket.create_connection((self.ip, 8887), 10)
-        except ConnectionRefusedError:
-            return None
+        except OSError as error:
+            # Of an address that another container had until now, the machine may still believe that it is gone.
+            if error.errno not in (errno.ECONNREFUSED, errno.EHOSTUNREACH):
+                raise
+        state = self.state()
+        if not state["Running"]:
+            raise AssertionError(f"the container has ended: {state}\n{self.engine_log()}\n{self.log()}")
+        return None
 
     def remove(self) -> None:
         if self.id:
