@@ -10,7 +10,7 @@ from typing import Any
 from toolkit_client.mounts import HOME, HOME_ALIAS
 from toolkit_ext.job_init.log_files import FILES, shares
 from toolkit_spawner.docker_api import ADDRESS_LABEL, HELD_LABEL, INSTANCE_LABEL, RUN_LABEL
-from toolkit_spawner.launch import JobNetwork, LaunchSpec
+from toolkit_spawner.launch import DeviceSpec, JobNetwork, LaunchSpec
 
 __all__ = [
     "CONTAINER_GID",
@@ -99,6 +99,7 @@ def _host_config(spec: LaunchSpec, runtime: str, accounts: Accounts, sources: Se
         "MemorySwap": memory,  # equal: no swap on top
         # When the machine itself runs out of memory, jobs go before the units that look after them.
         "OomScoreAdj": OOM_SCORE,
+        **_devices(spec.devices),
         "Ulimits": [{"Name": "core", "Soft": 0, "Hard": 0}],
         # Both are memory of the run, within its limit.
         "ShmSize": min(memory // 2, 2**34),
@@ -116,6 +117,31 @@ def _host_config(spec: LaunchSpec, runtime: str, accounts: Accounts, sources: Se
         # Only job-init's and the job server's own words; the command's output is in the run's log.
         "LogConfig": {"Type": "json-file", "Config": {"max-size": "1m", "max-file": "2"}},
     }
+
+
+def _devices(devices: Sequence[DeviceSpec]) -> dict[str, Any]:
+    """Each by its own name, never "all": the engine's counts would give every run the same first device."""
+    cdi = [f"nvidia.com/gpu={device.uuid}" for device in devices if device.handover == "cdi"]
+    nvidia = [device.uuid for device in devices if device.handover == "nvidia"]
+    nodes = [device.nodes for device in devices if device.handover == "nodes"]
+    requests: list[dict[str, Any]] = []
+    if cdi:
+        requests.append({"Driver": "cdi", "DeviceIDs": cdi})
+    if nvidia:
+        requests.append({"Driver": "nvidia", "DeviceIDs": nvidia, "Capabilities": [["gpu"]]})
+    return {
+        "DeviceRequests": requests,
+        "Devices": [
+            {"PathOnHost": path, "PathInContainer": _node_inside(path, index), "CgroupPermissions": "rw"}
+            for index, paths in enumerate(nodes)
+            for path in paths
+        ],
+    }
+
+
+def _node_inside(path: str, index: int) -> str:
+    """A stand-in's node gets the name that the device it stands for would have."""
+    return path if path.startswith("/dev/nvidia") else f"/dev/nvidia{index}"
 
 
 def _tmpfs(spec: LaunchSpec, memory: int) -> dict[str, str]:

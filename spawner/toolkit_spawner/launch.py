@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, Field
 
-__all__ = ["JobNetwork", "LaunchSpec", "MountSpec"]
+__all__ = ["DeviceSpec", "JobNetwork", "LaunchSpec", "MountSpec"]
 
 
 class JobNetwork(BaseModel):
@@ -28,6 +30,16 @@ class MountSpec(BaseModel):
     subpath: str = Field("", description="below it, where users make what they like, links included")
     target: str = Field(description="absolute path in the container; of the home only its first name")
     read_only: bool
+
+
+class DeviceSpec(BaseModel):
+    """A GPU that is the run's own for as long as it lives."""
+
+    uuid: str = Field(description="as the driver names it; of a simulated one a name that says so")
+    handover: Literal["cdi", "nvidia", "nodes"] = Field(
+        description="by the Container Device Interface, by the engine's nvidia runtime, or as bare device nodes"
+    )
+    nodes: list[str] = Field([], description="device nodes on this machine, for `nodes`")
 
 
 class LaunchSpec(BaseModel):
@@ -56,5 +68,6 @@ class LaunchSpec(BaseModel):
     runtime_dir: str
     home_dir: str = Field(description="the run's own folder that becomes HOME, unless data is mounted there")
     mounts: list[MountSpec] = []
+    devices: list[DeviceSpec] = Field([], description="these GPUs and no others")
     accounts_dir: str = Field(description="folder on this machine that keeps /etc/passwd and /etc/group for each image")
     network: JobNetwork

@@ -7,7 +7,7 @@ from typing import Any
 
 from toolkit_spawner.docker_api import HELD_LABEL, container_name
 from toolkit_spawner.hardening import Accounts, container_config, run_file
-from toolkit_spawner.launch import JobNetwork, LaunchSpec, MountSpec
+from toolkit_spawner.launch import DeviceSpec, JobNetwork, LaunchSpec, MountSpec
 
 SPEC = LaunchSpec(
     run_id="r",
@@ -120,3 +120,30 @@ def test_data_as_the_home_takes_both_of_its_names() -> None:
 def test_a_container_with_held_mounts_says_so() -> None:
     assert HELD_LABEL in with_mounts(mount("/data", "sub"))["Labels"]
     assert HELD_LABEL not in with_mounts(mount("/data"))["Labels"]
+
+
+def with_devices(*devices: DeviceSpec) -> dict[str, Any]:
+    spec = SPEC.model_copy(update={"devices": list(devices)})
+    return dict(container_config(spec, ["/opt/toolkit/init"], "/state/runtime/1", ACCOUNTS)["HostConfig"])
+
+
+def test_devices_are_asked_for_by_their_names() -> None:
+    host = with_devices(DeviceSpec(uuid="GPU-1", handover="cdi"), DeviceSpec(uuid="GPU-2", handover="cdi"))
+    assert host["DeviceRequests"] == [{"Driver": "cdi", "DeviceIDs": ["nvidia.com/gpu=GPU-1", "nvidia.com/gpu=GPU-2"]}]
+    host = with_devices(DeviceSpec(uuid="GPU-3", handover="nvidia"))
+    assert host["DeviceRequests"] == [{"Driver": "nvidia", "DeviceIDs": ["GPU-3"], "Capabilities": [["gpu"]]}]
+    assert host["Devices"] == []
+
+
+def test_device_nodes_keep_apart_the_devices_they_stand_for() -> None:
+    simulated = [DeviceSpec(uuid=f"SIMULATED-{n}", handover="nodes", nodes=["/dev/null"]) for n in (2, 3)]
+    host = with_devices(*simulated)
+    assert [device["PathInContainer"] for device in host["Devices"]] == ["/dev/nvidia0", "/dev/nvidia1"]
+    assert {device["PathOnHost"] for device in host["Devices"]} == {"/dev/null"}
+    real = with_devices(DeviceSpec(uuid="GPU-1", handover="nodes", nodes=["/dev/nvidia5", "/dev/nvidiactl"]))
+    assert [device["PathInContainer"] for device in real["Devices"]] == ["/dev/nvidia5", "/dev/nvidiactl"]
+
+
+def test_without_devices_there_are_none() -> None:
+    host = with_devices()
+    assert host["DeviceRequests"] == [] and host["Devices"] == []

@@ -110,7 +110,9 @@ def environment_of(job: Job, run: Run, spec: JobSpec) -> dict[str, str]:
     }
     twins = {f"{prefix}_{name}": value for name, value in facts.items() for prefix in ("TOOLKIT", "EAI")}
     threads = {"OMP_NUM_THREADS": str(max(1, int(job.cpu)))}
-    return {**threads, **user, "HOME": "/home/toolkit", **twins}
+    # Images that are made for GPUs ask for all of them, and an engine whose default runtime is NVIDIA's would obey.
+    visible = {"NVIDIA_VISIBLE_DEVICES": ",".join(run.devices) or "void"}
+    return {**threads, **user, "HOME": "/home/toolkit", **twins, **visible}
 
 
 def wanted(session: Session, server: str) -> bool:

@@ -23,7 +23,7 @@ from sqlalchemy.orm import Session
 
 from toolkit_client.models import JobState
 from toolkit_hub import clock
-from toolkit_hub.domain import events, wording
+from toolkit_hub.domain import events, ledger, wording
 from toolkit_hub.queue.plan import Amount, Plan, Waiting
 from toolkit_hub.store.tables import Job, Run, new_id
 
@@ -197,6 +197,7 @@ def mark_ended(session: Session, run_id: str, ending: Ending) -> bool:
     run.started = ending.started or run.started
     run.ended = max(ending.ended or clock.now(), run.started or run.created)
     run.peak_memory = _peak(run, ending)
+    ledger.give_back(session, run.id)
     state, info = _final_state(run, ending)
     _set_state(session, run, state, info)
     if state == JobState.INTERRUPTED and run.job.restartable:

@@ -28,6 +28,7 @@ __all__ = [
     "Account",
     "Base",
     "Credential",
+    "DeviceHold",
     "Event",
     "GateSession",
     "IdempotencyKey",
@@ -167,10 +168,13 @@ class Job(Base):
     name: Mapped[str | None] = mapped_column(String(64))
     state: Mapped[str] = mapped_column(String(16))
     state_info: Mapped[str] = mapped_column(Text, default="")
-    target: Mapped[str] = mapped_column(String(16), default="run", doc="run | cancel")
+    target: Mapped[str] = mapped_column(
+        String(16), default="run", doc="run | cancel | limit | guard | preempt (to the queue again, or INTERRUPTED)"
+    )
     kind: Mapped[str] = mapped_column(String(16), default="job", doc="job | server (a user's own server)")
     interactive: Mapped[bool] = mapped_column(default=False)
     cpu: Mapped[float] = mapped_column(Float)
+    gpu: Mapped[int] = mapped_column(Integer, default=0, doc="whole GPUs; which ones: resources of the spec")
     mem: Mapped[float] = mapped_column(Float, doc="GiB")
     image: Mapped[str] = mapped_column(String(512))
     image_digest: Mapped[str | None] = mapped_column(
@@ -217,6 +221,9 @@ class Run(Base):
     image_digest: Mapped[str | None] = mapped_column(String(255))
     exit_code: Mapped[int | None]
     peak_memory: Mapped[int | None] = mapped_column(BigInteger, doc="bytes")
+    devices: Mapped[list[str]] = mapped_column(JSON, default=list, doc="UUIDs of the GPUs that it had from its admission on")
+    preempted_for: Mapped[str | None] = mapped_column(String(36), doc="the run that needed its room")
+    lost: Mapped[float | None] = mapped_column(Float, doc="seconds of work since its last checkpoint, when it was preempted")
     deadline: Mapped[datetime | None] = mapped_column(doc="when the time limit ends it")
     warned: Mapped[datetime | None] = mapped_column(doc="when its user was told that the time limit comes near")
     log_removed: Mapped[datetime | None] = mapped_column(doc="when its log was removed by retention")
@@ -228,6 +235,16 @@ class Run(Base):
     cancelled: Mapped[datetime | None]
 
     job: Mapped[Job] = relationship(back_populates="runs", lazy="joined")
+
+
+class DeviceHold(Base):
+    """A GPU and the run that holds it. The primary key is what keeps a second run from it, whatever the planner thinks."""
+
+    __tablename__ = "device_holds"
+
+    device: Mapped[str] = mapped_column(String(128), primary_key=True, doc="UUID")
+    run_id: Mapped[str] = mapped_column(ForeignKey("runs.id"), index=True)
+    since: Mapped[datetime]
 
 
 class Event(Base):

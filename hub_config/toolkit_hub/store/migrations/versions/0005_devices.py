@@ -1,0 +1,34 @@
+"""GPUs: which run holds which, and what runs had; preemption"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0005"
+down_revision = "0003"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.create_table(
+        "device_holds",
+        sa.Column("device", sa.String(length=128), nullable=False),
+        sa.Column("run_id", sa.String(length=36), nullable=False),
+        sa.Column("since", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["run_id"], ["runs.id"]),
+        sa.PrimaryKeyConstraint("device"),
+    )
+    op.create_index("ix_device_holds_run_id", "device_holds", ["run_id"])
+    op.add_column("jobs", sa.Column("gpu", sa.Integer(), nullable=False, server_default="0"))
+    op.add_column("runs", sa.Column("devices", sa.JSON(), nullable=False, server_default="[]"))
+    op.add_column("runs", sa.Column("preempted_for", sa.String(length=36), nullable=True))
+    op.add_column("runs", sa.Column("lost", sa.Float(), nullable=True))
+
+
+def downgrade() -> None:
+    for column in ("lost", "preempted_for", "devices"):
+        op.drop_column("runs", column)
+    op.drop_column("jobs", "gpu")
+    op.drop_table("device_holds")
