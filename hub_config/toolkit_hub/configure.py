@@ -139,6 +139,12 @@ class Toolkit(Configurable):
         10, min=3, help="Seconds between SIGTERM and SIGKILL when a job is killed; the last two belong to the toolkit."
     ).tag(config=True)
 
+    preempt_grace = Int(
+        30,
+        min=3,
+        help="""Seconds between SIGTERM and SIGKILL when a job is stopped to make room for another one: time to save its work.""",
+    ).tag(config=True)
+
     pull_images = Bool(
         True,
         help="""Whether an image that is not on this machine is pulled from its registry: the default image, and those that

@@ -45,7 +45,7 @@ from toolkit_hub.domain.data_usage import DataLimits
 from toolkit_hub.domain.launch import Places
 from toolkit_hub.domain.log_guard import LogGuard
 from toolkit_hub.domain.retention import Periods
-from toolkit_hub.domain.site import Site
+from toolkit_hub.domain.site import Amount, Site
 from toolkit_hub.garbage import Collector, Ground
 from toolkit_hub.job_network import job_network
 from toolkit_hub.keeping.commits import Commits
@@ -60,7 +60,6 @@ from toolkit_hub.queue.hub_api import HubApi
 from toolkit_hub.queue.hub_mirror import HubMirror
 from toolkit_hub.queue.loop import QueueLoop
 from toolkit_hub.queue.network_guard import keep_network
-from toolkit_hub.queue.plan import Amount
 from toolkit_hub.queue.reconciler import Reconciler
 from toolkit_hub.store import Store
 from toolkit_hub.volumes.layout import Volumes
@@ -207,6 +206,7 @@ def site_of(settings: Toolkit) -> Site:
         jobs_domain=settings.jobs_domain,
         public_url=settings.public_url,
         stop_grace=settings.stop_grace,
+        preempt_grace=settings.preempt_grace,
         allowed_images=None if settings.allowed_images is None else tuple(settings.allowed_images),
         max_run_time=settings.max_run_time,
     )

@@ -110,6 +110,8 @@ def _host_config(spec: LaunchSpec, runtime: str, accounts: Accounts, sources: Se
             _bind(str(accounts.group), "/etc/group", read_only=True),
             *(_bind(f"{spec.run_dir}/{name}", f"/run/toolkit/{name}") for name in FILES),
             _bind(f"{spec.run_dir}/run.json", "/run/toolkit/run.json", read_only=True),
+            _bind(f"{spec.run_dir}/checkpoint", "/run/toolkit/checkpoint"),
+            _bind(f"{spec.run_dir}/preempt", "/run/toolkit/preempt", read_only=True),
             *_data_binds(spec, sources),
         ],
         "RestartPolicy": {"Name": "no"},

@@ -2,35 +2,49 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from toolkit_ext.job_init.log_files import FILES
 from toolkit_spawner.hardening import CONTAINER_GID, CONTAINER_UID
 
-__all__ = ["log_shares", "prepare_run_files", "remove_tree"]
+__all__ = ["CHECKPOINT", "PREEMPT", "announce_end", "log_shares", "prepare_run_files", "remove_tree"]
 
 #: What the run's log may take. It is not mounted: who reads the log trusts this file, and nothing that the run can write.
 LOG_LIMITS = "log.limits"
+#: The run touches it when its work is saved; nothing in it is read.
+CHECKPOINT = "checkpoint"
+#: Holds the time by which the run will be stopped for another one, when it will be; the run can read it only.
+PREEMPT = "preempt"
 
 
 def prepare_run_files(run_dir: Path, home_dir: Path, run_file: dict[str, Any]) -> None:
     """Make the log's files, run.json and the home. Twice is fine: a log that has begun is kept. Blocks for some file calls."""
     run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     # Files are mounted one by one, so the user can neither remove a log nor put a link in its place.
-    for name in FILES:
+    for name in (*FILES, CHECKPOINT):
         file = os.open(run_dir / name, os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
         try:
             os.fchown(file, CONTAINER_UID, CONTAINER_GID)
         finally:
             os.close(file)
+    (run_dir / PREEMPT).touch(mode=0o644)
     limits = {"head": run_file["log_head"], "segment": run_file["log_segment"]}
     (run_dir / LOG_LIMITS).write_text(json.dumps(limits))
     _write_run_file(run_dir / "run.json", run_file)
     _make_home(home_dir)
+
+
+def announce_end(run_dir: Path, by: datetime) -> None:
+    """Tell the run by when it will be stopped: seconds since 1970, and the time for people. The file is a mount: it keeps its
+    place on the disk."""
+    with contextlib.suppress(FileNotFoundError), (run_dir / PREEMPT).open("r+") as file:
+        file.write(f"{int(by.timestamp())} {by:%Y-%m-%dT%H:%M:%SZ}\n")
 
 
 def log_shares(run_dir: Path) -> tuple[int, int]:

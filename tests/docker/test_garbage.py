@@ -21,12 +21,11 @@ from toolkit_hub import clock
 from toolkit_hub.domain import jobs, retention, runs, users
 from toolkit_hub.domain.access import actor_by_name
 from toolkit_hub.domain.retention import Periods
-from toolkit_hub.domain.site import Site
+from toolkit_hub.domain.site import Amount, Site
 from toolkit_hub.garbage import Ground, folders
 from toolkit_hub.garbage.engine_objects import built_images, containers, pulled_images
 from toolkit_hub.garbage.sweep import LeftAlone, Sweep, Who
 from toolkit_hub.queue.loop import admit_now
-from toolkit_hub.queue.plan import Amount
 from toolkit_hub.store import Store
 from toolkit_hub.volumes.layout import Volumes
 from toolkit_spawner.docker_api import INSTANCE_LABEL, RUN_LABEL, Engine

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from tests.support.running_site import RunningSite, wait_until
 from toolkit_client.models import JobState
 from toolkit_hub.domain.runs import HOLDING, held
-from toolkit_hub.queue.plan import Amount
+from toolkit_hub.domain.site import Amount
 from toolkit_hub.store.tables import Event, Run
 
 #: No row stays in a transitional state for longer.

@@ -15,8 +15,7 @@ from toolkit_client.models import Job, JobSpec, NewUser
 from toolkit_hub.domain import access, jobs, users
 from toolkit_hub.domain.access import Actor
 from toolkit_hub.domain.launch import Places
-from toolkit_hub.domain.site import Site
-from toolkit_hub.queue.plan import Amount
+from toolkit_hub.domain.site import Amount, Site
 from toolkit_hub.store import Store
 from toolkit_spawner.launch import JobNetwork
 

@@ -63,8 +63,8 @@ def test_limits_are_what_was_admitted() -> None:
 def test_mounts_are_the_runs_own_and_never_the_engines_socket() -> None:
     mounts = {mount["Target"]: mount for mount in config()["HostConfig"]["Mounts"]}
     log = {f"/run/toolkit/{name}" for name in ("log", "log.1", "log.2", "log.times")}
-    fixed = {"/opt/toolkit", "/run/toolkit/run.json", "/etc/passwd", "/etc/group"}
-    assert set(mounts) == {*fixed, "/home/toolkit", "/home/work", *log}
+    fixed = {"/opt/toolkit", "/run/toolkit/run.json", "/run/toolkit/preempt", "/etc/passwd", "/etc/group"}
+    assert set(mounts) == {*fixed, "/run/toolkit/checkpoint", "/home/toolkit", "/home/work", *log}
     assert all(mounts[target]["ReadOnly"] for target in fixed)
     assert not any("docker" in mount["Source"] for mount in mounts.values())
 
@@ -146,4 +146,5 @@ def test_device_nodes_keep_apart_the_devices_they_stand_for() -> None:
 
 def test_without_devices_there_are_none() -> None:
     host = with_devices()
-    assert host["DeviceRequests"] == [] and host["Devices"] == []
+    assert host["DeviceRequests"] == []
+    assert host["Devices"] == []

@@ -9,8 +9,7 @@ import pytest
 from tests.unit.conftest import People
 from toolkit_client.errors import InvalidRequest
 from toolkit_hub.domain.images import check_image, may_pull
-from toolkit_hub.domain.site import Site
-from toolkit_hub.queue.plan import Amount
+from toolkit_hub.domain.site import Amount, Site
 
 SITE = Site(Amount(4, 8), "toolkit-lab", Amount(1, 1), 2, "http", "localhost:8001", "http://127.0.0.1:8000", 10)
 

@@ -18,7 +18,7 @@ from toolkit_hub.store.tables import Run
 
 def admit(people: People) -> list[str]:
     with people.store.begin() as session:
-        return admit_now(session, people.site)
+        return list(admit_now(session, people.site).starts)
 
 
 def read(people: People, job: Job) -> Job:

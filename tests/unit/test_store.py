@@ -101,7 +101,7 @@ def test_two_services_never_admit_more_than_there_is(people: People, people_url:
             for _ in range(3):
                 together.wait(10)
                 with mine.begin() as session:
-                    admitted.extend(admit_now(session, people.site))
+                    admitted.extend(admit_now(session, people.site).starts)
 
     in_threads(admit, 4)
     with people.store.begin(write=False) as session:

@@ -14,7 +14,9 @@ from toolkit_client.errors import Conflict
 from toolkit_client.models import Job, JobPatch
 from toolkit_hub import clock
 from toolkit_hub.domain import events, jobs, runs, time_limits, wording
+from toolkit_hub.domain.queue_state import read_state
 from toolkit_hub.queue.loop import admit_now
+from toolkit_hub.queue.planning.plan import plan
 from toolkit_hub.store.tables import Run
 
 HOUR = 3600
@@ -164,7 +166,7 @@ def test_an_interrupted_restartable_job_waits_again(people: People) -> None:
     assert (seen.state, [run.state for run in seen.runs]) == ("QUEUING", ["INTERRUPTED", "QUEUING"])
     assert seen.runs[0].server_name != seen.runs[1].server_name
     with people.store.begin() as session:
-        assert admit_now(session, people.site) == [seen.runs[1].id]
+        assert admit_now(session, people.site).starts == (seen.runs[1].id,)
         assert session.get_one(Run, seen.runs[1].id).job.image_digest == "sha256:1"
 
 
@@ -200,7 +202,8 @@ def test_the_order_of_classes_and_bids(people: People) -> None:
     ]
     names = {job.runs[0].id: job.name for job in wanted}
     with people.store.begin(write=False) as session:
-        order = [names[item.run_id] for item in runs.waiting(session)]
+        state = read_state(session, people.site, people.site.capacity())
+        order = [names[run_id] for run_id in plan(state).order]
     assert order == ["interactive", "higher", "normal", "preemptable", "restartable"]
     assert blocker.alive
 

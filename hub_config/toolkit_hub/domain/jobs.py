@@ -195,6 +195,7 @@ def _new_job(session: Session, site: Site, actor: Actor, account: Account, spec:
         max_run_time=time_limits.default_limit(spec, site),
         tags=[tag.model_dump(mode="json") for tag in spec.tags],
         cpu=spec.resources.cpu,
+        gpu=spec.resources.gpu,
         mem=spec.resources.mem,
         image=image,
         image_digest=origin.image_digest,
@@ -308,7 +309,7 @@ def kill_job(session: Session, site: Site, actor: Actor, reference: str) -> Wire
     authorise(session, actor, "job:set", job.urn)
     if not JobState(job.state).alive:
         raise Conflict(f"job {job.id} has ended already ({job.state})", "there is nothing to kill")
-    if job.target == "run":
+    if job.target in ("run", "preempt"):
         job.target = "cancel"
         _tell(session, actor, "job.kill", job)
         runs.begin_cancel(session, job, by=actor.full_name)

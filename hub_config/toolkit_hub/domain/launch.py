@@ -108,7 +108,8 @@ def environment_of(job: Job, run: Run, spec: JobSpec) -> dict[str, str]:
         "CPU_LIMIT": f"{job.cpu:g}",
         "MEMORY_LIMIT": str(int(job.mem * 2**30)),
     }
-    twins = {f"{prefix}_{name}": value for name, value in facts.items() for prefix in ("TOOLKIT", "EAI")}
+    files = {"PREEMPT_FILE": "/run/toolkit/preempt", "CHECKPOINT_FILE": "/run/toolkit/checkpoint"}
+    twins = {f"{prefix}_{name}": value for name, value in {**facts, **files}.items() for prefix in ("TOOLKIT", "EAI")}
     threads = {"OMP_NUM_THREADS": str(max(1, int(job.cpu)))}
     # Images that are made for GPUs ask for all of them, and an engine whose default runtime is NVIDIA's would obey.
     visible = {"NVIDIA_VISIBLE_DEVICES": ",".join(run.devices) or "void"}

@@ -31,4 +31,4 @@ def give_back(session: Session, run_id: str) -> None:
 
 def holders(session: Session) -> dict[str, str]:
     """Device → id of the run that holds it."""
-    return dict(session.execute(select(DeviceHold.device, DeviceHold.run_id)).tuples().all())
+    return dict(session.execute(select(DeviceHold.device, DeviceHold.run_id)).all())

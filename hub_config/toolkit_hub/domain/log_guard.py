@@ -20,6 +20,7 @@ from toolkit_hub.domain import runs
 from toolkit_hub.domain.run_logs import file_limits, open_safely
 from toolkit_hub.store import Store
 from toolkit_hub.store.tables import Run
+from toolkit_spawner.run_files import CHECKPOINT
 
 __all__ = ["LogGuard", "cut_to_limits"]
 
@@ -66,9 +67,9 @@ class LogGuard:
 
 
 def cut_to_limits(folder: Path) -> int:
-    """Cut each file of a run's log down to what it may have; the bytes that this set free on the disk, about."""
+    """Cut each file that a run can write down to what it may have; the bytes that this set free on the disk, about."""
     freed = 0
-    for name, limit in file_limits(folder).items():
+    for name, limit in {CHECKPOINT: 0, **file_limits(folder)}.items():
         with suppress(OSError):
             taken = _taken(os.lstat(folder / name))
             if taken > limit + MARGIN:

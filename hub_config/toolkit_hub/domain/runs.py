@@ -23,13 +23,21 @@ from sqlalchemy.orm import Session
 
 from toolkit_client.models import JobState
 from toolkit_hub import clock
-from toolkit_hub.domain import events, ledger, wording
-from toolkit_hub.queue.plan import Amount, Plan, Waiting
+from toolkit_hub.domain import account_use, events, ledger, wording
+from toolkit_hub.domain.queue_state import HOLDING
+from toolkit_hub.domain.site import Amount, Site
+from toolkit_hub.domain.waiting_words import reasons_in_words
+from toolkit_hub.queue.planning.fair_share import Costs
+from toolkit_hub.queue.planning.plan import Plan, Preemption, Start
+from toolkit_hub.queue.planning.state import QueueState
 from toolkit_hub.store.tables import Job, Run, new_id
 
 __all__ = [
+    "HOLDING",
+    "Admitted",
     "Ending",
     "admit",
+    "any_waiting",
     "append_run",
     "begin_cancel",
     "begin_guard_stop",
@@ -39,16 +47,13 @@ __all__ = [
     "mark_ended",
     "mark_server_removed",
     "mark_started",
+    "save_checkpoints",
     "save_peaks",
     "server_name_for",
     "set_deadline",
     "set_reasons",
     "unfinished",
-    "waiting",
 ]
-
-#: States in which a run holds its CPUs and memory.
-HOLDING = (JobState.QUEUED.value, JobState.RUNNING.value, JobState.CANCELLING.value)
 
 
 @dataclass(frozen=True)
@@ -91,15 +96,9 @@ def by_server_name(session: Session, server_name: str) -> Run | None:
     return session.scalar(select(Run).where(Run.server_name == server_name))
 
 
-def waiting(session: Session) -> list[Waiting]:
-    """The queue in the order of admission: by class, then by bid, then the longest waiting first."""
-    query = (
-        select(Run)
-        .join(Job, Job.id == Run.job_id)
-        .where(Run.state == JobState.QUEUING)
-        .order_by(Job.interactive.desc(), Job.restartable, Job.preemptable, Job.bid.desc(), Job.seq, Run.index)
-    )
-    return [Waiting(run.id, Amount(run.job.cpu, run.job.mem)) for run in session.scalars(query)]
+def any_waiting(session: Session) -> bool:
+    """Whether the queue is not empty."""
+    return session.scalar(select(Run.id).where(Run.state == JobState.QUEUING).limit(1)) is not None
 
 
 def held(session: Session) -> Amount:
@@ -111,17 +110,59 @@ def held(session: Session) -> Amount:
     return total
 
 
-def admit(session: Session, decided: Plan) -> list[str]:
-    """Carry a plan out on the rows; returns the ids of the runs that were admitted."""
-    admitted = []
-    for run_id in decided.admitted:
-        run = session.get_one(Run, run_id)
-        if run.state == JobState.QUEUING:
-            run.queued = clock.now()
-            _set_state(session, run, JobState.QUEUED, "starting")
-            admitted.append(run_id)
-    set_reasons(session, decided.reasons)
-    return admitted
+@dataclass(frozen=True)
+class Admitted:
+    """Ids of runs: to be started, to be stopped for others, and those that keep the first place in the next pass."""
+
+    starts: tuple[str, ...] = ()
+    stops: tuple[str, ...] = ()
+    promised: tuple[str, ...] = ()
+
+
+def admit(session: Session, site: Site, planned_on: QueueState, decided: Plan) -> Admitted:
+    """Carry a plan out on the rows, in one transaction with all that it gives away.
+
+    Raises `IntegrityError` when a device that it gives away has been taken meanwhile; then nothing of it counts.
+    """
+    costs = Costs(planned_on.capacity)
+    starts = [start.run_id for start in decided.starts if _admit_one(session, start, costs)]
+    by = clock.now() + timedelta(seconds=site.preempt_grace)
+    stops = [run_id for preemption in decided.preemptions for run_id in _make_room(session, preemption, by)]
+    set_reasons(session, reasons_in_words(planned_on, decided))
+    return Admitted(tuple(starts), tuple(stops), decided.promised)
+
+
+def _admit_one(session: Session, start: Start, costs: Costs) -> bool:
+    run = session.get_one(Run, start.run_id)
+    if run.state != JobState.QUEUING:
+        return False
+    job = run.job
+    run.queued, run.room, run.node_name = clock.now(), None, start.node
+    run.share = costs.share(job.gpu, job.cpu, job.mem)
+    ledger.take(session, run, start.devices)
+    _set_state(session, run, JobState.QUEUED, "starting")
+    return True
+
+
+def _make_room(session: Session, preemption: Preemption, by: datetime) -> list[str]:
+    """Begin to stop the victims and keep their place; returns those that were not being stopped yet. They are gone `by` then."""
+    starter = session.get_one(Run, preemption.starter)
+    if starter.state != JobState.QUEUING:
+        return []
+    starter.room = {"node": preemption.room.node, "devices": list(preemption.room.devices)}
+    stopped = []
+    for victim in preemption.victims:
+        run = session.get_one(Run, victim.run_id)
+        if run.state in (JobState.QUEUED, JobState.RUNNING) and run.job.target == "run":
+            run.job.target, run.preempted_for, run.lost = "preempt", starter.id, victim.lost
+            run.cancelled, run.stop_by = clock.now(), by
+            _set_state(session, run, JobState.CANCELLING, f"being stopped to make room for {_called(starter.job)}")
+            stopped.append(run.id)
+    return stopped
+
+
+def _called(job: Job) -> str:
+    return f"job {job.id}" if job.name is None else f"{job.account.full_name}.{job.name}"
 
 
 def set_reasons(session: Session, reasons: dict[str, str]) -> None:
@@ -198,6 +239,8 @@ def mark_ended(session: Session, run_id: str, ending: Ending) -> bool:
     run.ended = max(ending.ended or clock.now(), run.started or run.created)
     run.peak_memory = _peak(run, ending)
     ledger.give_back(session, run.id)
+    if run.share and run.started:
+        account_use.add_use(session, run.job.account_id, run.share * (run.ended - run.started).total_seconds())
     state, info = _final_state(run, ending)
     _set_state(session, run, state, info)
     if state == JobState.INTERRUPTED and run.job.restartable:
@@ -213,6 +256,12 @@ def save_peaks(session: Session, peaks: dict[str, int]) -> None:
             run.peak_memory = max(peak, run.peak_memory or 0)
 
 
+def save_checkpoints(session: Session, checkpoints: dict[str, datetime]) -> None:
+    """Keep when running runs last saved their work: run id → time."""
+    for run_id, time in checkpoints.items():
+        session.get_one(Run, run_id).checkpoint = time
+
+
 def mark_server_removed(session: Session, run_id: str) -> None:
     session.get_one(Run, run_id).server_removed = True
 
@@ -226,10 +275,12 @@ def unfinished(session: Session) -> list[Run]:
 def _final_state(run: Run, ending: Ending) -> tuple[JobState, str]:
     if run.job.target == "cancel":
         return JobState.CANCELLED, run.state_info.replace("being killed", "killed")
-    if run.job.target == "limit" and not _ended_in_time(run):
+    if run.job.target == "limit" and not _ended_before(run, run.deadline):
         return JobState.FAILED, _time_limit(run)
     if run.job.target == "guard":
         return JobState.FAILED, run.state_info
+    if run.job.target == "preempt" and not _ended_before(run, run.cancelled):
+        return JobState.INTERRUPTED, _preempted(run)
     if ending.interrupted:
         return JobState.INTERRUPTED, ending.info
     if ending.oom_killed:
@@ -241,9 +292,14 @@ def _final_state(run: Run, ending: Ending) -> tuple[JobState, str]:
     return JobState.FAILED, wording.exit_code(ending.exit_code)
 
 
-def _ended_in_time(run: Run) -> bool:
-    """Whether it had ended by itself before its limit came, and only nobody was there to see it."""
-    return run.deadline is not None and run.ended is not None and run.ended < run.deadline
+def _preempted(run: Run) -> str:
+    lost = f"; {wording.duration(int(run.lost))} of work lost" if run.lost else ""
+    return f"{run.state_info.replace('being stopped', 'stopped')}{lost}"
+
+
+def _ended_before(run: Run, stopped: datetime | None) -> bool:
+    """Whether it had ended by itself before it was to be stopped, and only nobody was there to see it."""
+    return stopped is not None and run.ended is not None and run.ended < stopped
 
 
 def _out_of_memory(run: Run, ending: Ending) -> tuple[JobState, str]:
@@ -269,6 +325,7 @@ def _time_limit(run: Run) -> str:
 def _restart(session: Session, run: Run) -> None:
     """Back to the queue, with a new run."""
     new = append_run(session, run.job, run.owner)
+    run.job.target = "run"
     _set_state(session, new, JobState.QUEUING, f"waiting to start again: run {run.index} was interrupted")
 
 

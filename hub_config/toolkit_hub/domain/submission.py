@@ -10,9 +10,11 @@ from toolkit_client.models import ALIVE_STATES, JobSpec
 from toolkit_hub.domain.access import Actor, authorise
 from toolkit_hub.domain.granting import check_joining
 from toolkit_hub.domain.images import check_image
+from toolkit_hub.domain.queue_state import request_of
 from toolkit_hub.domain.resolve import find_role
 from toolkit_hub.domain.site import Site
-from toolkit_hub.queue.plan import Amount, impossible
+from toolkit_hub.queue.planning.impossible import impossible
+from toolkit_hub.queue.planning.reasons import asked as asked_words
 from toolkit_hub.store.access_tables import Role
 from toolkit_hub.store.tables import Account, Job, User
 
@@ -34,9 +36,12 @@ def check_possible(spec: JobSpec, site: Site) -> None:
     for problem, hint in _not_here(spec):
         raise InvalidRequest(f"this site cannot run that job yet: {problem}", hint)
     check_image(site, spec.image or site.default_image)
-    why = impossible(Amount(spec.resources.cpu, spec.resources.mem), site.total)
-    if why:
-        raise InvalidRequest(f"this job can never start here: {why}", "ask for less with --cpu and --mem")
+    asks = spec.resources
+    request = request_of(asks.cpu, asks.mem, asks.gpu, asks.model_dump(by_alias=True))
+    never = impossible(request, site.capacity())
+    if never:
+        nearest = f"the nearest that can: {asked_words(never.nearest)}" if never.nearest else "ask for less"
+        raise InvalidRequest(f"this job can never start here: {never.reason}", nearest)
 
 
 def _not_here(spec: JobSpec) -> list[tuple[str, str]]:
@@ -50,11 +55,7 @@ def _not_here(spec: JobSpec) -> list[tuple[str, str]]:
     }
     filters = [name for name, value in named.items() if value]
     found = []
-    if asked.gpu:
-        found.append(
-            (f"it asks for {asked.gpu} GPU{'s' * (asked.gpu > 1)}, and no GPUs are given out", "leave gpu out")
-        )
-    elif filters:
+    if filters and not asked.gpu:
         found.append(
             (f"{', '.join(filters)} say which GPUs, and no GPU is asked for", "leave them out, or ask for gpu")
         )

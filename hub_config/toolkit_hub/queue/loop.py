@@ -12,8 +12,9 @@ from sqlalchemy.orm import Session
 from toolkit_client.errors import ServiceUnavailable
 from toolkit_hub import clock
 from toolkit_hub.domain import runs, time_limits
+from toolkit_hub.domain.queue_state import read_state
 from toolkit_hub.domain.site import Site
-from toolkit_hub.queue.plan import plan
+from toolkit_hub.queue.planning.plan import plan
 from toolkit_hub.queue.reconciler import Reconciler
 from toolkit_hub.store import Store
 from toolkit_spawner.docker_api import Engine, EngineEvent, EngineUnavailable
@@ -37,6 +38,8 @@ class QueueLoop:
         self._tasks: list[asyncio.Task[None]] = []
         self._stopped = threading.Event()
         self._look_now = asyncio.Event()
+        #: Who was first in line; to lose it with a restart does no harm but to that.
+        self._promised: tuple[str, ...] = ()
 
     def start(self) -> None:
         loops = (
@@ -68,14 +71,21 @@ class QueueLoop:
         while True:
             self._reconciler.changed.clear()
             try:
-                for run_id in await self._store.write(admit_now, self._site):
-                    self._reconciler.poke(run_id)
+                await self._admit()
             except Exception:
                 log.exception("admission failed; trying again")
                 self._look_now.set()  # it may have been carried out, with only its outcome lost
                 await asyncio.sleep(1)
                 continue
             await self._reconciler.changed.wait()
+
+    async def _admit(self) -> None:
+        admitted = await self._store.write(admit_now, self._site, self._promised)
+        self._promised = admitted.promised
+        for run_id in admitted.starts:
+            self._reconciler.poke(run_id)
+        for run_id in admitted.stops:
+            self._reconciler.poke_cancelled(run_id)
 
     async def _reconcile_forever(self) -> None:
         while True:
@@ -137,9 +147,9 @@ class QueueLoop:
             self._look_now.set()
 
 
-def admit_now(session: Session, site: Site) -> list[str]:
+def admit_now(session: Session, site: Site, promised: tuple[str, ...] = ()) -> runs.Admitted:
     """Plan on the rows as they are, and carry the plan out in the same transaction."""
-    queue = runs.waiting(session)
-    if not queue:
-        return []
-    return runs.admit(session, plan(queue, runs.held(session), site.total))
+    if not runs.any_waiting(session):
+        return runs.Admitted()
+    state = read_state(session, site, site.capacity(), promised)
+    return runs.admit(session, site, state, plan(state))

@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from sqlalchemy.orm import Session
@@ -25,7 +26,7 @@ from toolkit_hub.queue.memory_peaks import MemoryPeaks
 from toolkit_hub.store import Store
 from toolkit_hub.store.tables import Run
 from toolkit_spawner.docker_api import ContainerState, Engine, EngineRefused, EngineUnavailable
-from toolkit_spawner.run_files import remove_tree
+from toolkit_spawner.run_files import CHECKPOINT, announce_end, remove_tree
 
 __all__ = ["Reconciler"]
 
@@ -57,6 +58,7 @@ class _View:
     cancelling: bool
     server_removed: bool
     tried_before: bool
+    stop_by: datetime | None
 
 
 class Reconciler:
@@ -238,10 +240,17 @@ class Reconciler:
                 self._poke_later(view.run_id, HUB_BUSY_S)
                 return
         if container is not None and container.running:
-            await self._engine.stop(container.id, self._stop_grace)
+            await self._engine.stop(container.id, await asyncio.to_thread(self._grace, view))
             container = await self._engine.find(self._instance, view.server_name)
         await self._end(view, _ending(container) if container else runs.Ending(None))
         await self._clean_up(view, container)
+
+    def _grace(self, view: _View) -> int:
+        """Seconds that it gets from SIGTERM on. One that is stopped for another run finds the time in a file of its own."""
+        if view.stop_by is None:
+            return self._stop_grace
+        announce_end(self._runs_dir / view.run_id, view.stop_by)
+        return max(self._stop_grace, round((view.stop_by - clock.now()).total_seconds()))
 
     async def _end(self, view: _View, ending: runs.Ending) -> None:
         ending = replace(ending, peak_memory=self.peaks.last(view.server_name))
@@ -268,6 +277,8 @@ class Reconciler:
         if peaks := self.peaks.peaks():
             await self._store.write(runs.save_peaks, peaks)
         pending = await self._store.read(runs.unfinished)
+        if saved := await asyncio.to_thread(self._checkpoints, pending):
+            await self._store.write(runs.save_checkpoints, saved)
         for run in pending:
             self.poke(run.id)
         known = {run.server_name for run in pending}
@@ -285,6 +296,20 @@ class Reconciler:
                     "container %s of run %s belongs to no living run: removed", container.id[:12], container.run
                 )
                 await self._engine.remove(container.id)
+
+    def _checkpoints(self, pending: list[Run]) -> dict[str, datetime]:
+        """When runs that may be stopped for others last said that their work is saved, where that is news. The file's time is
+        the run's own to set, so one in the future counts as now."""
+        found = {}
+        for run in pending:
+            if run.state != JobState.RUNNING or run.started is None or not (run.job.preemptable or run.job.restartable):
+                continue
+            with contextlib.suppress(OSError):
+                touched = os.lstat(self._runs_dir / run.id / CHECKPOINT).st_mtime
+                time = min(datetime.fromtimestamp(max(0.0, touched), UTC), clock.now())
+                if time > (run.checkpoint or run.started):
+                    found[run.id] = time
+        return found
 
     async def _remove_left_probe(self, container: ContainerState) -> None:
         """One that showed an image's files to a hub that has died since; those in use are gone in a second."""
@@ -333,6 +358,7 @@ def _view(session: Session, run_id: str) -> _View | None:
         state=JobState(run.state),
         cancelling=run.state == JobState.CANCELLING,
         server_removed=run.server_removed,
+        stop_by=run.stop_by,
         tried_before=run.queued is not None and clock.now() - run.queued > FRESH,
     )
 

@@ -26,6 +26,7 @@ from toolkit_client import urn
 
 __all__ = [
     "Account",
+    "AccountUse",
     "Base",
     "Credential",
     "DeviceHold",
@@ -36,6 +37,7 @@ __all__ = [
     "LoginCode",
     "Organization",
     "PulledImage",
+    "RoomQuota",
     "Run",
     "User",
     "new_id",
@@ -221,9 +223,19 @@ class Run(Base):
     image_digest: Mapped[str | None] = mapped_column(String(255))
     exit_code: Mapped[int | None]
     peak_memory: Mapped[int | None] = mapped_column(BigInteger, doc="bytes")
-    devices: Mapped[list[str]] = mapped_column(JSON, default=list, doc="UUIDs of the GPUs that it had from its admission on")
+    devices: Mapped[list[str]] = mapped_column(
+        JSON, default=list, doc="UUIDs of the GPUs that it had from its admission on"
+    )
+    share: Mapped[float | None] = mapped_column(Float, doc="how much of the whole site it was given, from 0 to 1")
+    room: Mapped[dict[str, Any] | None] = mapped_column(
+        JSON, doc="while it waits: the place that others are being stopped for, as `node` and `devices`"
+    )
+    checkpoint: Mapped[datetime | None] = mapped_column(doc="when it last said that its work was saved")
+    stop_by: Mapped[datetime | None] = mapped_column(doc="when one that is stopped for another run is ended by force")
     preempted_for: Mapped[str | None] = mapped_column(String(36), doc="the run that needed its room")
-    lost: Mapped[float | None] = mapped_column(Float, doc="seconds of work since its last checkpoint, when it was preempted")
+    lost: Mapped[float | None] = mapped_column(
+        Float, doc="seconds of work since its last checkpoint, when it was preempted"
+    )
     deadline: Mapped[datetime | None] = mapped_column(doc="when the time limit ends it")
     warned: Mapped[datetime | None] = mapped_column(doc="when its user was told that the time limit comes near")
     log_removed: Mapped[datetime | None] = mapped_column(doc="when its log was removed by retention")
@@ -245,6 +257,32 @@ class DeviceHold(Base):
     device: Mapped[str] = mapped_column(String(128), primary_key=True, doc="UUID")
     run_id: Mapped[str] = mapped_column(ForeignKey("runs.id"), index=True)
     since: Mapped[datetime]
+
+
+class RoomQuota(Base):
+    """What the jobs of one user, account (with the accounts below it) or organization may hold at once. None: no limit."""
+
+    __tablename__ = "room_quotas"
+
+    subject_id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    subject_type: Mapped[str] = mapped_column(String(16), doc="user | account | organization")
+    gpus: Mapped[int | None]
+    cpus: Mapped[float | None] = mapped_column(Float)
+    mem: Mapped[float | None] = mapped_column(Float, doc="GiB")
+    running: Mapped[int | None] = mapped_column(Integer, doc="jobs that have been given their room")
+    queued: Mapped[int | None] = mapped_column(Integer, doc="jobs that wait")
+    bid: Mapped[int | None] = mapped_column(Integer, doc="the highest bid of a job")
+
+
+class AccountUse(Base):
+    """What an account has used of the site of late, for fair share: old use fades."""
+
+    __tablename__ = "account_use"
+
+    account_id: Mapped[str] = mapped_column(ForeignKey("accounts.id"), primary_key=True)
+    used: Mapped[float] = mapped_column(Float, doc="seconds of the whole site, as of `as_of`")
+    as_of: Mapped[datetime]
+    weight: Mapped[float] = mapped_column(Float, default=1.0, doc="what the account is due, against others")
 
 
 class Event(Base):

@@ -41,6 +41,19 @@ ENDING = (signal.SIGTERM, signal.SIGINT)
 PASSED_ON = (signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 
 
+#: The time by which a run that is stopped for another one must be gone, in seconds since 1970, and once more for people.
+PREEMPT_FILE = "/run/toolkit/preempt"
+
+
+def seconds_to_deadline() -> float:
+    """How long a run that is being stopped for another one may still take; 0 for one that is not."""
+    try:
+        with open(PREEMPT_FILE) as file:
+            return float(file.read(64).split()[0]) - time.time()
+    except (OSError, ValueError, IndexError):
+        return 0.0
+
+
 class JobInit:
     """One run from start to end."""
 
@@ -234,7 +247,7 @@ class JobInit:
                 self._begin_stop()
 
     def _begin_stop(self) -> None:
-        grace = self._run.stop_grace
+        grace = max(self._run.stop_grace, seconds_to_deadline())
         self._kill_at = time.monotonic() + max(grace - RESERVE_S, grace / 2)
         if self._run.command is not None:
             return

@@ -1,0 +1,158 @@
+"""GPUs in the queue: given to one run at a time, taken back with its end, and made free by stopping others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from sqlalchemy.exc import IntegrityError
+
+from tests.unit.conftest import People
+from tests.unit.test_jobs import end, kill, read
+from toolkit_client.errors import InvalidRequest
+from toolkit_client.models import Job, JobSpec
+from toolkit_hub.domain import account_use, ledger, runs
+from toolkit_hub.domain.launch import environment_of
+from toolkit_hub.queue.loop import admit_now
+from toolkit_hub.queue.planning.capacity import Device
+from toolkit_hub.store.tables import AccountUse, Run
+
+SMALL, LARGE = "SIMULATED-small", "SIMULATED-large"
+
+
+@pytest.fixture
+def people(people: People) -> People:
+    """Their site has two simulated GPUs."""
+    devices = (Device(SMALL, "SIMULATED T4", mem=16.0, capability=7.5), Device(LARGE, "SIMULATED A100", mem=80.0))
+    people.site = replace(people.site, devices=lambda: devices)
+    return people
+
+
+def admit(people: People) -> runs.Admitted:
+    with people.store.begin() as session:
+        return admit_now(session, people.site)
+
+
+def holds(people: People) -> dict[str, str]:
+    with people.store.begin(write=False) as session:
+        return ledger.holders(session)
+
+
+def submit(people: People, user: str = "alice", gpu: int = 1, **spec: Any) -> Job:
+    resources = {"gpu": gpu, "cpu": 0.5, "mem": 0.5, **spec.pop("resources", {})}
+    return people.submit(user, resources=resources, **spec)
+
+
+def run_now(people: People, job: Job) -> None:
+    with people.store.begin() as session:
+        runs.mark_started(session, job.runs[-1].server_name, "c" * 64, None, "sha256:1", "node")
+
+
+def test_each_gpu_is_one_runs_own_until_it_has_ended(people: People) -> None:
+    first, second, third = (submit(people) for _ in range(3))
+    assert set(admit(people).starts) == {first.runs[0].id, second.runs[0].id}
+    assert set(holds(people)) == {SMALL, LARGE}
+    assert read(people, third).state_info == "waiting for 1 GPU: 2 of 2 in use"
+    end(people, first, exit_code=0)
+    assert admit(people).starts == (third.runs[0].id,)
+    assert set(holds(people).values()) == {second.runs[0].id, third.runs[0].id}
+
+
+def test_the_database_itself_keeps_a_second_run_from_a_device(people: People) -> None:
+    first, second = submit(people), submit(people, "bob")
+    admit(people)
+    taken = next(iter(holds(people)))
+    with pytest.raises(IntegrityError), people.store.begin() as session:
+        other = second if holds(people)[taken] == first.runs[0].id else first
+        ledger.take(session, session.get_one(Run, other.runs[0].id), [taken])
+
+
+def test_a_request_gets_a_device_of_its_kind_or_waits_for_it(people: People) -> None:
+    job = submit(people, resources={"gpuMem": 40})
+    assert admit(people).starts == (job.runs[0].id,)
+    assert set(holds(people)) == {LARGE}, "the smaller one has not enough memory"
+    other = submit(people, resources={"gpuModel": "a100"})
+    assert admit(people).starts == ()
+    assert read(people, other).state_info == "waiting for 1 GPU: 1 of 1 in use"
+    anything_else = submit(people, resources={"gpuModel": "!A100"})
+    assert admit(people).starts == (anything_else.runs[0].id,)
+
+
+def test_what_no_device_is_like_is_refused_with_the_nearest_that_is(people: People) -> None:
+    with pytest.raises(InvalidRequest, match="3 GPUs on one machine, and no machine has more than 2") as told:
+        submit(people, gpu=3)
+    assert "2 GPUs" in told.value.hint
+    with pytest.raises(InvalidRequest, match="of a kind that this site does not have"):
+        submit(people, resources={"gpuModel": "H100"})
+
+
+def test_the_run_sees_its_devices_and_no_others(people: People) -> None:
+    job, plain = submit(people, gpu=2), people.submit("bob")
+    admit(people)
+    with people.store.begin(write=False) as session:
+        seen = []
+        for one in (job, plain):
+            run = session.get_one(Run, one.runs[0].id)
+            seen.append(environment_of(run.job, run, JobSpec.model_validate(run.job.spec))["NVIDIA_VISIBLE_DEVICES"])
+    assert set(seen[0].split(",")) == {SMALL, LARGE}
+    assert seen[1] == "void", "an image may ask for all of them"
+
+
+def test_a_higher_class_has_lower_ones_stopped_and_they_come_again(people: People) -> None:
+    low = [submit(people, restartable=True, preemptable=True, name=f"low{n}") for n in range(2)]
+    admit(people)
+    for job in low:
+        run_now(people, job)
+    urgent = submit(people, "bob", name="urgent")
+    admitted = admit(people)
+    assert admitted.starts == ()
+    assert len(admitted.stops) == 1, "one is enough"
+    victim = next(job for job in low if job.runs[0].id in admitted.stops)
+    assert read(people, victim).state_info == "being stopped to make room for acme.bob.urgent"
+    assert read(people, urgent).state_info == "about to start: 1 job is being stopped to make room"
+    assert admit(people) == runs.Admitted(promised=()), "nobody is stopped twice, and nobody more"
+    end(people, victim, exit_code=143)
+    seen = read(people, victim)
+    assert [run.state for run in seen.runs] == ["INTERRUPTED", "QUEUING"]
+    assert seen.runs[0].state_info.startswith("stopped to make room for acme.bob.urgent")
+    assert admit(people).starts == (urgent.runs[0].id,)
+    end(people, urgent, exit_code=0)
+    assert admit(people).starts == (seen.runs[1].id,)
+
+
+def test_a_job_that_is_killed_while_it_is_stopped_for_another_does_not_come_back(people: People) -> None:
+    victim = submit(people, gpu=2, restartable=True, preemptable=True)
+    admit(people)
+    run_now(people, victim)
+    urgent = submit(people, "bob")
+    assert admit(people).stops == (victim.runs[0].id,)
+    kill(people, victim)
+    end(people, victim, exit_code=143)
+    assert [run.state for run in read(people, victim).runs] == ["CANCELLED"]
+    assert admit(people).starts == (urgent.runs[0].id,)
+
+
+def test_a_room_is_not_kept_for_a_job_that_was_killed(people: People) -> None:
+    victim = submit(people, gpu=2, preemptable=True)
+    admit(people)
+    run_now(people, victim)
+    urgent, third = submit(people, "bob"), submit(people, "alice", gpu=2)
+    assert admit(people).stops == (victim.runs[0].id,)
+    kill(people, urgent, "bob")
+    end(people, victim, exit_code=143)
+    assert read(people, victim).state == "INTERRUPTED"
+    assert admit(people).starts == (third.runs[0].id,)
+
+
+def test_use_counts_in_fair_share_and_fades(people: People, move: Callable[[float], None]) -> None:
+    job = submit(people)
+    admit(people)
+    run_now(people, job)
+    move(100)
+    end(people, job, exit_code=0)
+    with people.store.begin(write=False) as session:
+        assert session.get_one(AccountUse, job.account_id).used == pytest.approx(50, abs=2), "half of the GPUs, 100 s"
+        move(account_use.HALF_LIFE.total_seconds())
+        assert account_use.shares(session)[job.account_id].used == pytest.approx(25, abs=1)
