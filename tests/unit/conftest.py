@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from tests.support.postgres import Cluster
 from toolkit_client.models import Job, JobSpec, NewUser
+from toolkit_hub import clock
 from toolkit_hub.domain import access, jobs, users
 from toolkit_hub.domain.access import Actor
 from toolkit_hub.domain.launch import Places
@@ -136,3 +138,16 @@ def people(people_url: str, tmp_path: Path) -> Iterator[People]:
     opened = Store(people_url)
     yield People(opened, tmp_path)
     opened.close()
+
+
+@pytest.fixture
+def move() -> Iterator[Callable[[float], None]]:
+    """Put the clock forward by seconds."""
+    start, ahead = time.time(), [0.0]
+    clock.set_clock(lambda: start + ahead[0])
+
+    def forward(seconds: float) -> None:
+        ahead[0] += seconds
+
+    yield forward
+    clock.set_clock()

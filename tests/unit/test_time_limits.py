@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -20,19 +19,6 @@ from toolkit_hub.queue.planning.plan import plan
 from toolkit_hub.store.tables import Run
 
 HOUR = 3600
-
-
-@pytest.fixture
-def move() -> Iterator[Callable[[float], None]]:
-    """Put the clock forward by seconds."""
-    start, ahead = time.time(), [0.0]
-    clock.set_clock(lambda: start + ahead[0])
-
-    def forward(seconds: float) -> None:
-        ahead[0] += seconds
-
-    yield forward
-    clock.set_clock()
 
 
 def started(people: People, **spec: Any) -> Job:

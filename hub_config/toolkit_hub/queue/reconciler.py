@@ -9,9 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from sqlalchemy.orm import Session
@@ -21,12 +20,13 @@ from toolkit_client.models import JobState
 from toolkit_hub import clock
 from toolkit_hub.domain import runs
 from toolkit_hub.domain.log_guard import cut_to_limits
+from toolkit_hub.queue.checkpoints import news
 from toolkit_hub.queue.hub_api import HubApi, HubRefused, HubUnavailable
 from toolkit_hub.queue.memory_peaks import MemoryPeaks
 from toolkit_hub.store import Store
 from toolkit_hub.store.tables import Run
 from toolkit_spawner.docker_api import ContainerState, Engine, EngineRefused, EngineUnavailable
-from toolkit_spawner.run_files import CHECKPOINT, announce_end, remove_tree
+from toolkit_spawner.run_files import announce_end, remove_tree
 
 __all__ = ["Reconciler"]
 
@@ -277,7 +277,7 @@ class Reconciler:
         if peaks := self.peaks.peaks():
             await self._store.write(runs.save_peaks, peaks)
         pending = await self._store.read(runs.unfinished)
-        if saved := await asyncio.to_thread(self._checkpoints, pending):
+        if saved := await asyncio.to_thread(news, pending, self._runs_dir):
             await self._store.write(runs.save_checkpoints, saved)
         for run in pending:
             self.poke(run.id)
@@ -296,20 +296,6 @@ class Reconciler:
                     "container %s of run %s belongs to no living run: removed", container.id[:12], container.run
                 )
                 await self._engine.remove(container.id)
-
-    def _checkpoints(self, pending: list[Run]) -> dict[str, datetime]:
-        """When runs that may be stopped for others last said that their work is saved, where that is news. The file's time is
-        the run's own to set, so one in the future counts as now."""
-        found = {}
-        for run in pending:
-            if run.state != JobState.RUNNING or run.started is None or not (run.job.preemptable or run.job.restartable):
-                continue
-            with contextlib.suppress(OSError):
-                touched = os.lstat(self._runs_dir / run.id / CHECKPOINT).st_mtime
-                time = min(datetime.fromtimestamp(max(0.0, touched), UTC), clock.now())
-                if time > (run.checkpoint or run.started):
-                    found[run.id] = time
-        return found
 
     async def _remove_left_probe(self, container: ContainerState) -> None:
         """One that showed an image's files to a hub that has died since; those in use are gone in a second."""
