@@ -1,0 +1,213 @@
+"""One planning pass: which runs start where, which are stopped for whom, and why the others wait."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from toolkit_hub.queue.planning.backfill import Reservation, ReservedNode, reserve
+from toolkit_hub.queue.planning.cluster import Cluster, FreeNode, Hold
+from toolkit_hub.queue.planning.fair_share import Costs
+from toolkit_hub.queue.planning.limits import Usage
+from toolkit_hub.queue.planning.order import Line
+from toolkit_hub.queue.planning.place import Failures, Place, best_place
+from toolkit_hub.queue.planning.preempt import Victim, evict
+from toolkit_hub.queue.planning.reasons import Reason
+from toolkit_hub.queue.planning.runs import Request, Room, RunClass, WaitingRun
+from toolkit_hub.queue.planning.state import QueueState
+from toolkit_hub.queue.planning.waits import Waits, shortage
+
+__all__ = ["Plan", "Preemption", "Start", "plan"]
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Start the run now. `backfilled`: before the first in line, without delaying it."""
+
+    run_id: str
+    node: str
+    devices: tuple[str, ...]
+    backfilled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Preemption:
+    """Stop the victims, in this order; `room` is kept for the starter until it starts."""
+
+    starter: str
+    room: Room
+    victims: tuple[Victim, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`order` has the waiting runs that are not started, the next one first, as far as they may start now at all; `reasons` has
+    each that is not started. `promised` belongs into the state of the next pass."""
+
+    starts: tuple[Start, ...]
+    preemptions: tuple[Preemption, ...]
+    reasons: Mapping[str, Reason]
+    order: tuple[str, ...]
+    promised: tuple[str, ...]
+    reservation: Reservation | None
+
+
+def plan(state: QueueState, until: str | None = None) -> Plan:
+    """Decide for all waiting runs; with `until`, only up to that run: the decisions for it and those before it are the same."""
+    return _Pass(state).decide(until)
+
+
+class _Pass:
+    """One walk along the line. Nothing comes free within it, so what did not fit once is not tried again."""
+
+    def __init__(self, state: QueueState) -> None:
+        self._state, self._now = state, state.now
+        self._cluster = Cluster(state.capacity, state.running)
+        self._usage = Usage(state.limits, state.running)
+        self._line = Line(state, Costs(state.capacity))
+        self._starts: list[Start] = []
+        self._preemptions: list[Preemption] = []
+        self._waits = Waits(state.capacity)
+        self._first: WaitingRun | None = None
+        self._reserved: ReservedNode | None = None
+        #: The machines for runs that may go on when the first in line starts.
+        self._nodes_for_long = self._cluster.nodes
+        #: What found no place: of runs that end before the first in line starts, and of all others.
+        self._failures, self._failures_of_long = Failures(), Failures()
+        self._no_victims: set[tuple[RunClass, Request]] = set()
+
+    def decide(self, until: str | None) -> Plan:
+        settled = self._keep_rooms()
+        for run in self._line:
+            if run.run_id not in settled:
+                self._decide(run)
+            if run.run_id == until:
+                break
+        self._waits.note_early(self._state)
+        reservation = self._reserved.reservation if self._reserved else None
+        reasons, order = self._waits.reasons, self._waits.order(self._line.order)
+        promised = self._waits.promised(self._state.promised, self._first)
+        return Plan(tuple(self._starts), tuple(self._preemptions), reasons, order, promised, reservation)
+
+    def _keep_rooms(self) -> set[str]:
+        """What is being made free for a run in waiting is for it alone; when all victims are gone, it starts. Returns those runs.
+        A room that is no more (a device fell out) binds nobody: its run takes its turn in the line."""
+        settled = set()
+        with_room = [run for run in self._state.waiting if run.room is not None]
+        for run in sorted(with_room, key=lambda run: (run.run_class, -run.bid, run.submitted, run.run_id)):
+            node = self._cluster.by_name.get(run.room.node) if run.room else None
+            if node is None or run.room is None or self._usage.block(run) is not None:
+                continue
+            holds = self._cluster.holds[node.name]
+            victims = [hold for hold in holds if hold.run is not None and hold.run.making_room_for == run.run_id]
+            if not self._cluster.has_room(node, run.request, run.room.devices, victims):
+                continue
+            settled.add(run.run_id)
+            if victims:
+                self._hold_room(run, node, run.room.devices, victims)
+            else:
+                self._start(run, Place(node.name, run.room.devices), ends_in_time=True)
+        return settled
+
+    def _decide(self, run: WaitingRun) -> None:
+        block = self._usage.block(run)
+        if block is not None:
+            self._waits.for_quota(run, block)
+            return
+        ends_in_time = self._ends_in_time(run)
+        crowds = not ends_in_time and self._usage.block(run, beside=self._first) is not None
+        place = None if crowds else self._find(run.request, ends_in_time=ends_in_time)
+        if place is None and not ends_in_time and not crowds and self._lends(run):
+            ends_in_time = True
+            place = self._find(run.request, ends_in_time=True)
+        if place is not None:
+            self._start(run, place, ends_in_time=ends_in_time)
+        elif crowds or not self._make_room(run):
+            self._wait(run, crowds=crowds)
+
+    def _find(self, request: Request, *, ends_in_time: bool) -> Place | None:
+        kinds = self._cluster.kinds(request)
+        if self._failures.cover(request, kinds):
+            return None
+        if ends_in_time:
+            failures, nodes = self._failures, self._cluster.nodes
+        else:
+            failures, nodes = self._failures_of_long, self._nodes_for_long
+            if failures.cover(request, kinds):
+                return None
+        place = best_place(self._cluster, request, nodes)
+        if place is None:
+            failures.add(request, kinds)
+        return place
+
+    def _lends(self, run: WaitingRun) -> bool:
+        """Whether the run may use what is kept for the first in line until that has it stopped."""
+        lend_from = self._state.rules.lend_from
+        if lend_from is None or self._first is None or self._reserved is None:
+            return False
+        at = self._reserved.reservation.at
+        return self._first.run_class.may_preempt(run.run_class) and (at is None or at - self._now >= lend_from)
+
+    def _start(self, run: WaitingRun, place: Place, *, ends_in_time: bool) -> None:
+        node = self._cluster.by_name[place.node]
+        self._cluster.hold(node, run.request, place.devices, self._latest_end(run))
+        self._starts.append(Start(run.run_id, place.node, place.devices, self._first is not None))
+        self._charge(run)
+        if self._reserved is not None and node is self._reserved.node:
+            self._reserved.taken(run.request.cpu, run.request.mem, ends_in_time=ends_in_time)
+            self._set_nodes_for_long(self._reserved)
+
+    def _make_room(self, run: WaitingRun) -> bool:
+        """Have others stopped for the run, if that helps. Never on the machine that is kept for the first in line."""
+        known = (run.run_class, run.request)
+        if known in self._no_victims:
+            return False
+        kept = self._reserved.node if self._reserved else None
+        nodes = (node for node in self._cluster.nodes if node is not kept)
+        found = evict(self._cluster, run, nodes, self._now)
+        if found is None:
+            self._no_victims.add(known)
+            return False
+        node = self._cluster.by_name[found.node]
+        self._preemptions.append(Preemption(run.run_id, Room(found.node, found.devices), found.victims))
+        self._hold_room(run, node, found.devices, list(found.holds))
+        return True
+
+    def _hold_room(self, run: WaitingRun, node: FreeNode, devices: tuple[str, ...], victims: list[Hold]) -> None:
+        self._cluster.make_room(node, run.request, devices, victims, self._latest_end(run))
+        stopped = tuple(hold.run.run_id for hold in victims if hold.run is not None)
+        self._waits.for_room(run, stopped)
+        self._charge(run)
+
+    def _wait(self, run: WaitingRun, *, crowds: bool) -> None:
+        kinds = self._cluster.kinds(run.request)
+        if self._waits.for_ever(run, kinds):
+            return  # it must not hold back anybody
+        self._line.charge(run)
+        if self._first is None:
+            self._first, self._reserved = run, reserve(self._cluster, run, self._now)
+            self._waits.as_first(run, shortage(self._cluster, run.request))
+            if self._reserved is not None:
+                self._set_nodes_for_long(self._reserved)
+            return
+        kept = self._reserved is not None and self._reserved.node.fits(run.request, kinds)
+        self._waits.behind(run, self._first, kept=crowds or kept)
+
+    def _set_nodes_for_long(self, reserved: ReservedNode) -> None:
+        self._nodes_for_long = [reserved.view if node is reserved.node else node for node in self._cluster.nodes]
+
+    def _charge(self, run: WaitingRun) -> None:
+        self._usage.take(run)
+        self._line.charge(run)
+
+    def _latest_end(self, run: WaitingRun) -> float | None:
+        if run.max_run_time is None:
+            return None
+        return self._now + run.max_run_time + self._state.rules.slack
+
+    def _ends_in_time(self, run: WaitingRun) -> bool:
+        """Whether the run is gone when the first in line starts at the latest; so as well while nobody is held up."""
+        if self._first is None or self._reserved is None:
+            return True
+        at, end = self._reserved.reservation.at, self._latest_end(run)
+        return at is not None and end is not None and end <= at
