@@ -59,6 +59,7 @@ class Cluster:
         makes = {_make(device): device for node in capacity.nodes for device in node.usable}
         order = {make: number for number, make in enumerate(sorted(makes))}
         self.samples = [makes[make] for make in sorted(makes)]
+        self.mems = [device.mem or 0.0 for device in self.samples]
         self.kind_of = {device.uuid: order[_make(device)] for node in capacity.nodes for device in node.usable}
         self.nodes = [
             self._empty(node) for node in sorted(capacity.nodes, key=lambda node: node.name) if not node.drained
@@ -111,13 +112,15 @@ class Cluster:
         self, node: FreeNode, request: Request, devices: tuple[str, ...], victims: list[Hold], until: float | None
     ) -> None:
         """What the victims give back belongs to a starter; the part that they do not cover is taken from what is free. What
-        they have beyond that comes free at a time that nobody knows."""
+        they have beyond that comes free at the latest when the last of them would have ended anyhow."""
         cpu, mem = sum(hold.cpu for hold in victims), sum(hold.mem for hold in victims)
         self.take(node, max(0.0, request.cpu - cpu), max(0.0, request.mem - mem), devices)
         rest = tuple(uuid for hold in victims for uuid in hold.devices if uuid not in devices)
         holds = [hold for hold in self.holds[node.name] if hold not in victims]
         holds.append(Hold(request.cpu, request.mem, devices, until))
-        holds.append(Hold(max(0.0, cpu - request.cpu), max(0.0, mem - request.mem), rest, None))
+        ends = [hold.until for hold in victims if hold.until is not None]
+        last = max(ends) if len(ends) == len(victims) else None
+        holds.append(Hold(max(0.0, cpu - request.cpu), max(0.0, mem - request.mem), rest, last))
         self.holds[node.name] = holds
 
     def restore(self, node: FreeNode, holds: Iterable[Hold]) -> None:

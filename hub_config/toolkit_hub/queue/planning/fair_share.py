@@ -29,14 +29,10 @@ class Costs:
 
     def __init__(self, capacity: Capacity) -> None:
         self._gpus, self._cpus, self._mem = capacity.totals()
-        self._known: dict[Request, float] = {}
 
     def of(self, request: Request) -> float:
         """From 0 to 1."""
-        cost = self._known.get(request)
-        if cost is None:
-            cost = self._known[request] = self.share(request.gpu, request.cpu, request.mem)
-        return cost
+        return self.share(request.gpu, request.cpu, request.mem)
 
     def share(self, gpus: float, cpu: float, mem: float) -> float:
         return max(gpus / (self._gpus or 1), cpu / (self._cpus or 1), mem / (self._mem or 1))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from toolkit_hub.queue.planning.capacity import EPSILON
@@ -12,8 +12,6 @@ __all__ = ["Limits", "Quota", "QuotaBlock", "Usage", "check_submit"]
 
 #: What a quota counts, in the order in which a refusal names the first one.
 _COUNTED = ("gpus", "cpus", "mem", "running", "interactive")
-#: The first so many of them are what a run holds.
-_HELD = 3
 _UNITS = {
     "gpus": "GPUs",
     "cpus": "CPUs",
@@ -103,78 +101,91 @@ class QuotaBlock:
 class _Scope:
     """A quota and what is used of it."""
 
-    __slots__ = ("kind", "limits", "quota", "scope", "used")
+    __slots__ = ("kind", "quota", "scope", "used")
 
     def __init__(self, kind: str, scope: str, quota: Quota) -> None:
         self.kind, self.scope, self.quota = kind, scope, quota
         self.used = [0.0] * len(_COUNTED)
-        counted = ((place, getattr(quota, what)) for place, what in enumerate(_COUNTED))
-        self.limits = tuple((place, limit) for place, limit in counted if limit is not None)
 
-    def counts(self, run: WaitingRun | RunningRun, place: int) -> bool:
-        """Whether the quota looks at this amount of the run."""
-        return place >= _HELD or not self.quota.spares_preemptable or run.run_class < RunClass.PREEMPTABLE
 
-    def block(self, place: int, limit: float, asked: float) -> QuotaBlock:
-        return QuotaBlock(
-            self.kind, self.scope, self.quota.name, _COUNTED[place], limit, round(self.used[place], 6), asked
-        )
+@dataclass(frozen=True, slots=True)
+class _Binding:
+    """How a quota binds the runs of one class: the amounts that it limits, by place in `_COUNTED`."""
+
+    scope: _Scope
+    limits: tuple[tuple[int, float], ...]
 
 
 class Usage:
     """What is held under each quota. One object for one pass: it is changed as runs start."""
 
-    def __init__(self, limits: Limits, running: tuple[RunningRun, ...] = ()) -> None:
+    def __init__(self, limits: Limits, running: Iterable[RunningRun] = ()) -> None:
         self._limits = limits
         self._scopes: dict[tuple[str, str], _Scope] = {}
-        self._of: dict[tuple[str, str, str], tuple[_Scope, ...]] = {}
+        self._of: dict[tuple[str, str, str, RunClass], tuple[_Binding, ...]] = {}
         for run in running:
-            amounts = (len(run.devices), run.cpu, run.mem, 1, int(run.run_class is RunClass.INTERACTIVE))
-            self._add(run, amounts)
-
-    def binding(self, run: WaitingRun | RunningRun) -> tuple[_Scope, ...]:
-        """The quotas that the run comes under; empty for most."""
-        who = (run.user, run.account, run.organization)
-        found = self._of.get(who)
-        if found is None:
-            scopes = self._limits.scopes(*who)
-            found = self._of[who] = tuple(
-                self._scopes.setdefault((kind, scope), _Scope(kind, scope, quota)) for kind, scope, quota in scopes
-            )
-        return found
+            self._add(run, (len(run.devices), run.cpu, run.mem, 1, 1))
 
     def take(self, run: WaitingRun) -> None:
         self._add(run, _amounts(run))
 
     def block(self, run: WaitingRun, beside: WaitingRun | None = None) -> QuotaBlock | None:
         """The first quota that the run would break; with `beside`, if that run were to hold its part as well."""
-        scopes = self.binding(run)
-        if not scopes:
+        bindings = self._bindings(run)
+        if not bindings:
             return None
         amounts = _amounts(run)
-        kept = self.binding(beside) if beside is not None else ()
-        for scope in scopes:
-            for place, limit in scope.limits:
-                asked = amounts[place]
-                if not asked or not scope.counts(run, place):
-                    continue
-                used = scope.used[place] + asked
-                if beside is not None and scope in kept and scope.counts(beside, place):
-                    used += _amounts(beside)[place]
-                if used > limit + EPSILON:
-                    return scope.block(place, limit, asked)
+        for binding in bindings:
+            scope = binding.scope
+            more = self._part(beside, scope) if beside is not None else None
+            for place, limit in binding.limits:
+                used = scope.used[place] + (more[place] if more else 0)
+                if amounts[place] and used + amounts[place] > limit + EPSILON:
+                    return self._blocked(scope, place, limit, amounts[place])
         return None
 
+    def _part(self, run: WaitingRun, scope: _Scope) -> list[float] | None:
+        """What the run would take of a quota, None if it does not come under it."""
+        binding = next((one for one in self._bindings(run) if one.scope is scope), None)
+        if binding is None:
+            return None
+        amounts = _amounts(run)
+        counted = {place for place, _ in binding.limits}
+        return [amount if place in counted else 0 for place, amount in enumerate(amounts)]
+
+    def _bindings(self, run: WaitingRun | RunningRun) -> tuple[_Binding, ...]:
+        """The quotas that the run comes under; none for most."""
+        key = (run.user, run.account, run.organization, run.run_class)
+        found = self._of.get(key)
+        if found is None:
+            scopes = self._limits.scopes(run.user, run.account, run.organization)
+            bindings = (self._binding(*scope, run.run_class) for scope in scopes)
+            found = self._of[key] = tuple(binding for binding in bindings if binding.limits)
+        return found
+
+    def _binding(self, kind: str, scope: str, quota: Quota, run_class: RunClass) -> _Binding:
+        spared: tuple[str, ...] = () if run_class is RunClass.INTERACTIVE else ("interactive",)
+        if quota.spares_preemptable and run_class >= RunClass.PREEMPTABLE:
+            spared += ("gpus", "cpus", "mem")
+        known = self._scopes.setdefault((kind, scope), _Scope(kind, scope, quota))
+        limits = [(place, getattr(quota, what)) for place, what in enumerate(_COUNTED) if what not in spared]
+        limited = tuple((place, limit) for place, limit in limits if limit is not None)
+        return _Binding(known, limited)
+
     def _add(self, run: WaitingRun | RunningRun, amounts: tuple[float, ...]) -> None:
-        for scope in self.binding(run):
-            for place, amount in enumerate(amounts):
-                if scope.counts(run, place):
-                    scope.used[place] += amount
+        for binding in self._bindings(run):
+            for place, _ in binding.limits:
+                binding.scope.used[place] += amounts[place]
+
+    @staticmethod
+    def _blocked(scope: _Scope, place: int, limit: float, asked: float) -> QuotaBlock:
+        used = round(scope.used[place], 6)
+        return QuotaBlock(scope.kind, scope.scope, scope.quota.name, _COUNTED[place], limit, used, asked)
 
 
 def _amounts(run: WaitingRun) -> tuple[float, ...]:
     asks = run.request
-    return asks.gpu, asks.cpu, asks.mem, 1, int(run.run_class is RunClass.INTERACTIVE)
+    return asks.gpu, asks.cpu, asks.mem, 1, 1
 
 
 def check_submit(limits: Limits, run: WaitingRun, queued: tuple[WaitingRun, ...]) -> QuotaBlock | None:

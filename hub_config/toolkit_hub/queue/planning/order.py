@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import groupby
 
 from toolkit_hub.queue.planning.fair_share import AccountShare, Costs
-from toolkit_hub.queue.planning.runs import WaitingRun
+from toolkit_hub.queue.planning.runs import RunningRun, WaitingRun
 from toolkit_hub.queue.planning.state import QueueState
 
 __all__ = ["Line", "why_ahead"]
@@ -20,19 +20,20 @@ class Line:
     one pass too. A run that its quota holds back is not charged: it would push back the others of its account.
     """
 
-    def __init__(self, state: QueueState, costs: Costs) -> None:
-        self._state, self._costs = state, costs
+    def __init__(self, state: QueueState, running: Iterable[RunningRun], costs: Costs) -> None:
+        self._state = state
         self._counts = state.rules.running_counts
         self._weights: dict[str, float] = {}
         self._use: dict[str, float] = {}
         #: The ids in the order in which they were given out.
         self.order: list[str] = []
-        for run in state.running:
+        for run in running:
             share = costs.share(len(run.devices), run.cpu, run.mem)
             self._use[run.account] = self._used(run.account) + share * self._counts
 
-    def charge(self, run: WaitingRun) -> None:
-        self._use[run.account] = self._used(run.account) + self._costs.of(run.request) * self._counts
+    def charge(self, run: WaitingRun, cost: float) -> None:
+        """`cost` is that of what the run asks for."""
+        self._use[run.account] = self._used(run.account) + cost * self._counts
 
     def ratio(self, account: str) -> float:
         """Use for each unit of weight; the lowest comes first."""

@@ -47,14 +47,13 @@ def best_place(cluster: Cluster, request: Request, nodes: Iterable[FreeNode]) ->
     kinds = cluster.kinds(request)
     if request.gpu and not kinds:
         return None
-    mems = [device.mem or 0.0 for device in cluster.samples]
     cpu, mem, count = request.cpu - EPSILON, request.mem - EPSILON, request.gpu
     best: tuple[float, ...] | None = None
     chosen: FreeNode | None = None
     for node in nodes:
         if node.gpus < count or node.cpu < cpu or node.mem < mem:
             continue
-        found = waste(node, request, kinds, mems)
+        found = waste(node, request, kinds, cluster.mems)
         if found is not None and (best is None or found < best):
             best, chosen = found, node
     if chosen is None:
@@ -63,15 +62,12 @@ def best_place(cluster: Cluster, request: Request, nodes: Iterable[FreeNode]) ->
 
 
 class Failures:
-    """Requests that found no place in this pass. Nothing comes free within one, so whoever asks for at least as much finds
-    none either."""
+    """What found no place in this pass. Nothing comes free within one, so whoever asks for at least as much finds none either."""
 
     def __init__(self) -> None:
-        self._failed: set[Request] = set()
         self._least: dict[tuple[int, ...], list[tuple[int, float, float]]] = {}
 
     def add(self, request: Request, kinds: tuple[int, ...]) -> None:
-        self._failed.add(request)
         asks = (request.gpu, request.cpu, request.mem)
         known = self._least.setdefault(kinds, [])
         known[:] = [other for other in known if not _covers(other, asks)]
@@ -79,13 +75,11 @@ class Failures:
 
     def cover(self, request: Request, kinds: tuple[int, ...]) -> bool:
         """Whether it is known without looking that the request finds no place."""
-        if request in self._failed:
-            return True
+        known = self._least.get(kinds)
+        if not known:
+            return False
         asks = (request.gpu, request.cpu, request.mem)
-        if any(_covers(asks, other) for other in self._least.get(kinds, ())):
-            self._failed.add(request)
-            return True
-        return False
+        return any(_covers(asks, other) for other in known)
 
 
 def _covers(more: tuple[int, float, float], less: tuple[int, float, float]) -> bool:

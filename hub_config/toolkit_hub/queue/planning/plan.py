@@ -11,11 +11,11 @@ from toolkit_hub.queue.planning.fair_share import Costs
 from toolkit_hub.queue.planning.limits import Usage
 from toolkit_hub.queue.planning.order import Line
 from toolkit_hub.queue.planning.place import Failures, Place, best_place
-from toolkit_hub.queue.planning.preempt import Victim, evict
+from toolkit_hub.queue.planning.preempt import Stoppable, Victim
 from toolkit_hub.queue.planning.reasons import Reason
-from toolkit_hub.queue.planning.runs import Request, Room, RunClass, WaitingRun
+from toolkit_hub.queue.planning.runs import Request, Room, WaitingRun
 from toolkit_hub.queue.planning.state import QueueState
-from toolkit_hub.queue.planning.waits import Waits, shortage
+from toolkit_hub.queue.planning.waits import Asked, Waits, shortage
 
 __all__ = ["Plan", "Preemption", "Start", "plan"]
 
@@ -62,9 +62,12 @@ class _Pass:
 
     def __init__(self, state: QueueState) -> None:
         self._state, self._now = state, state.now
-        self._cluster = Cluster(state.capacity, state.running)
-        self._usage = Usage(state.limits, state.running)
-        self._line = Line(state, Costs(state.capacity))
+        # Sorted: sums of fractions depend on the order.
+        running = sorted(state.running, key=lambda run: run.run_id)
+        self._cluster = Cluster(state.capacity, running)
+        self._usage = Usage(state.limits, running)
+        self._costs = Costs(state.capacity)
+        self._line = Line(state, running, self._costs)
         self._starts: list[Start] = []
         self._preemptions: list[Preemption] = []
         self._waits = Waits(state.capacity)
@@ -74,7 +77,8 @@ class _Pass:
         self._nodes_for_long = self._cluster.nodes
         #: What found no place: of runs that end before the first in line starts, and of all others.
         self._failures, self._failures_of_long = Failures(), Failures()
-        self._no_victims: set[tuple[RunClass, Request]] = set()
+        self._stoppable = Stoppable(self._cluster, self._now)
+        self._asked: dict[Request, Asked] = {}
 
     def decide(self, until: str | None) -> Plan:
         settled = self._keep_rooms()
@@ -114,30 +118,41 @@ class _Pass:
         if block is not None:
             self._waits.for_quota(run, block)
             return
+        asked = self._asked_by(run)
         ends_in_time = self._ends_in_time(run)
         crowds = not ends_in_time and self._usage.block(run, beside=self._first) is not None
-        place = None if crowds else self._find(run.request, ends_in_time=ends_in_time)
+        place = None if crowds else self._find(asked, ends_in_time=ends_in_time)
         if place is None and not ends_in_time and not crowds and self._lends(run):
             ends_in_time = True
-            place = self._find(run.request, ends_in_time=True)
+            place = self._find(asked, ends_in_time=True)
         if place is not None:
             self._start(run, place, ends_in_time=ends_in_time)
         elif crowds or not self._make_room(run):
-            self._wait(run, crowds=crowds)
+            self._wait(run, asked, crowds=crowds)
 
-    def _find(self, request: Request, *, ends_in_time: bool) -> Place | None:
-        kinds = self._cluster.kinds(request)
-        if self._failures.cover(request, kinds):
+    def _asked_by(self, run: WaitingRun) -> Asked:
+        asked = self._asked.get(run.request)
+        if asked is None:
+            kinds, cost = self._cluster.kinds(run.request), self._costs.of(run.request)
+            asked = self._asked[run.request] = Asked(run.request, kinds, cost)
+        return asked
+
+    def _find(self, asked: Asked, *, ends_in_time: bool) -> Place | None:
+        request, kinds = asked.request, asked.kinds
+        if asked.failed or self._failures.cover(request, kinds):
+            asked.failed = True
             return None
         if ends_in_time:
-            failures, nodes = self._failures, self._cluster.nodes
+            place = best_place(self._cluster, request, self._cluster.nodes)
+            if place is None:
+                self._failures.add(request, kinds)
+        elif asked.failed_long or self._failures_of_long.cover(request, kinds):
+            asked.failed_long = True
+            return None
         else:
-            failures, nodes = self._failures_of_long, self._nodes_for_long
-            if failures.cover(request, kinds):
-                return None
-        place = best_place(self._cluster, request, nodes)
-        if place is None:
-            failures.add(request, kinds)
+            place = best_place(self._cluster, request, self._nodes_for_long)
+            if place is None:
+                self._failures_of_long.add(request, kinds)
         return place
 
     def _lends(self, run: WaitingRun) -> bool:
@@ -152,21 +167,15 @@ class _Pass:
         node = self._cluster.by_name[place.node]
         self._cluster.hold(node, run.request, place.devices, self._latest_end(run))
         self._starts.append(Start(run.run_id, place.node, place.devices, self._first is not None))
-        self._charge(run)
+        self._hand_over(run)
         if self._reserved is not None and node is self._reserved.node:
             self._reserved.taken(run.request.cpu, run.request.mem, ends_in_time=ends_in_time)
             self._set_nodes_for_long(self._reserved)
 
     def _make_room(self, run: WaitingRun) -> bool:
         """Have others stopped for the run, if that helps. Never on the machine that is kept for the first in line."""
-        known = (run.run_class, run.request)
-        if known in self._no_victims:
-            return False
-        kept = self._reserved.node if self._reserved else None
-        nodes = (node for node in self._cluster.nodes if node is not kept)
-        found = evict(self._cluster, run, nodes, self._now)
+        found = self._stoppable.evict(run, but=self._reserved.node if self._reserved else None)
         if found is None:
-            self._no_victims.add(known)
             return False
         node = self._cluster.by_name[found.node]
         self._preemptions.append(Preemption(run.run_id, Room(found.node, found.devices), found.victims))
@@ -177,28 +186,27 @@ class _Pass:
         self._cluster.make_room(node, run.request, devices, victims, self._latest_end(run))
         stopped = tuple(hold.run.run_id for hold in victims if hold.run is not None)
         self._waits.for_room(run, stopped)
-        self._charge(run)
+        self._hand_over(run)
 
-    def _wait(self, run: WaitingRun, *, crowds: bool) -> None:
-        kinds = self._cluster.kinds(run.request)
-        if self._waits.for_ever(run, kinds):
+    def _wait(self, run: WaitingRun, asked: Asked, *, crowds: bool) -> None:
+        if self._waits.for_ever(run, asked):
             return  # it must not hold back anybody
-        self._line.charge(run)
+        self._line.charge(run, asked.cost)
         if self._first is None:
             self._first, self._reserved = run, reserve(self._cluster, run, self._now)
             self._waits.as_first(run, shortage(self._cluster, run.request))
             if self._reserved is not None:
                 self._set_nodes_for_long(self._reserved)
             return
-        kept = self._reserved is not None and self._reserved.node.fits(run.request, kinds)
-        self._waits.behind(run, self._first, kept=crowds or kept)
+        kept = not asked.failed and self._reserved is not None and self._reserved.node.fits(run.request, asked.kinds)
+        self._waits.behind(run, asked, self._first, kept=crowds or kept)
 
     def _set_nodes_for_long(self, reserved: ReservedNode) -> None:
         self._nodes_for_long = [reserved.view if node is reserved.node else node for node in self._cluster.nodes]
 
-    def _charge(self, run: WaitingRun) -> None:
+    def _hand_over(self, run: WaitingRun) -> None:
         self._usage.take(run)
-        self._line.charge(run)
+        self._line.charge(run, self._asked_by(run).cost)
 
     def _latest_end(self, run: WaitingRun) -> float | None:
         if run.max_run_time is None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import combinations
 
 from toolkit_hub.queue.planning.capacity import EPSILON
 from toolkit_hub.queue.planning.cluster import Cluster, FreeNode, Hold
-from toolkit_hub.queue.planning.runs import Request, RunClass, WaitingRun
+from toolkit_hub.queue.planning.place import Failures
+from toolkit_hub.queue.planning.runs import Request, RunClass, RunningRun, WaitingRun
 
-__all__ = ["Eviction", "Victim", "evict"]
+__all__ = ["Eviction", "Stoppable", "Victim"]
 
 _Cost = tuple[tuple[int, int], float, int]
 
@@ -33,68 +34,84 @@ class Eviction:
     holds: tuple[Hold, ...]
 
 
-@dataclass(frozen=True, slots=True)
 class _Candidate:
-    """A run that may be stopped; `gpus` counts those of its devices that are of use to the starter."""
+    """A run that may be stopped; `gpus` counts its devices in service by kind."""
 
-    run_id: str
-    level: tuple[int, int]
-    lost: float
-    gpus: int
-    hold: Hold
+    __slots__ = ("gpus", "hold", "level", "lost", "run")
+
+    def __init__(self, run: RunningRun, hold: Hold, now: float, cluster: Cluster) -> None:
+        self.run, self.hold = run, hold
+        self.level = (-run.run_class, run.bid)
+        self.lost = run.lost_if_stopped(now)
+        self.gpus = [0] * len(cluster.samples)
+        for uuid in run.devices:
+            if uuid in cluster.kind_of:
+                self.gpus[cluster.kind_of[uuid]] += 1
 
     def rank(self) -> tuple[tuple[int, int], float, str]:
-        return self.level, self.lost, self.run_id
+        return self.level, self.lost, self.run.run_id
 
 
-def evict(cluster: Cluster, run: WaitingRun, nodes: Iterable[FreeNode], now: float) -> Eviction | None:
-    """The cheapest set of victims on one machine: first the lowest class, then the lowest bid that has to be touched, then the
-    least work lost in all, then the fewest. None of them could be left out."""
-    best: tuple[_Cost, FreeNode, list[_Candidate]] | None = None
-    if run.run_class >= RunClass.RESTARTABLE:
-        return None
-    for node in nodes:
-        victims = _eligible(cluster, node, run, now)
-        chosen = _cheapest(cluster, node, run.request, victims) if victims else None
-        if chosen is not None and (best is None or _cost(chosen) < best[0]):
-            best = (_cost(chosen), node, chosen)
-    if best is None:
-        return None
-    _, node, chosen = best
-    after = node.copy()
-    cluster.restore(after, [victim.hold for victim in chosen])
-    devices = after.choose(run.request.gpu, cluster.kinds(run.request))
-    losses = tuple(Victim(victim.run_id, victim.lost) for victim in chosen)
-    return Eviction(node.name, devices, losses, tuple(victim.hold for victim in chosen))
+class Stoppable:
+    """The runs of a pass that may be stopped, by machine, each list in the order in which they would be stopped."""
+
+    def __init__(self, cluster: Cluster, now: float) -> None:
+        self._cluster = cluster
+        self._on: dict[str, list[_Candidate]] = {}
+        for name, holds in cluster.holds.items():
+            found = [_Candidate(hold.run, hold, now, cluster) for hold in holds if hold.run and hold.run.stoppable]
+            if found:
+                self._on[name] = sorted(found, key=_Candidate.rank)
+        self._failures = {run_class: Failures() for run_class in RunClass}
+
+    def evict(self, run: WaitingRun, but: FreeNode | None) -> Eviction | None:
+        """The cheapest set of victims on one machine, not on `but`: first the lowest class, then the lowest bid that has to be
+        touched, then the least work lost in all, then the fewest. None of them could be left out."""
+        kinds = self._cluster.kinds(run.request)
+        failures = self._failures[run.run_class]
+        if not self._on or run.run_class is RunClass.RESTARTABLE or failures.cover(run.request, kinds):
+            return None
+        best: tuple[_Cost, FreeNode, list[_Candidate]] | None = None
+        for name, victims in self._on.items():
+            node = self._cluster.by_name[name]
+            chosen = _cheapest(node, run, kinds, victims) if node is not but else None
+            if chosen is not None and (best is None or (_cost(chosen), name) < (best[0], best[1].name)):
+                best = (_cost(chosen), node, chosen)
+        if best is None:
+            failures.add(run.request, kinds)
+            return None
+        return self._eviction(run.request, *best[1:])
+
+    def _eviction(self, request: Request, node: FreeNode, chosen: list[_Candidate]) -> Eviction:
+        """The victims can be chosen no more."""
+        left = [victim for victim in self._on.pop(node.name) if victim not in chosen]
+        if left:
+            self._on[node.name] = left
+        after = node.copy()
+        holds = tuple(victim.hold for victim in chosen)
+        self._cluster.restore(after, holds)
+        devices = after.choose(request.gpu, self._cluster.kinds(request)) if request.gpu else ()
+        return Eviction(node.name, devices, tuple(Victim(one.run.run_id, one.lost) for one in chosen), holds)
 
 
-def _eligible(cluster: Cluster, node: FreeNode, run: WaitingRun, now: float) -> list[_Candidate]:
-    """In the order in which they would be stopped."""
-    takes = set(cluster.kinds(run.request))
-    found = []
-    for hold in cluster.holds[node.name]:
-        victim = hold.run
-        if victim is None or not run.may_stop(victim):
-            continue
-        gpus = sum(cluster.kind_of.get(uuid) in takes for uuid in victim.devices)
-        level = (-victim.run_class, victim.bid)
-        found.append(_Candidate(victim.run_id, level, victim.lost_if_stopped(now), gpus, hold))
-    return sorted(found, key=_Candidate.rank)
-
-
-def _cheapest(cluster: Cluster, node: FreeNode, request: Request, victims: list[_Candidate]) -> list[_Candidate] | None:
+def _cheapest(
+    node: FreeNode, run: WaitingRun, kinds: tuple[int, ...], candidates: list[_Candidate]
+) -> list[_Candidate] | None:
     """Nobody of a higher class or bid is touched than has to be; among those at most as high, the least work is lost."""
-    cpu, mem = request.cpu - node.cpu - EPSILON, request.mem - node.mem - EPSILON
-    gpu = request.gpu - sum(len(node.free[kind]) for kind in cluster.kinds(request))
+    asks = run.request
+    cpu, mem = asks.cpu - node.cpu - EPSILON, asks.mem - node.mem - EPSILON
+    gpu = asks.gpu - sum(len(node.free[kind]) for kind in kinds)
 
-    def suffices(chosen: Sequence[_Candidate]) -> bool:
-        return (
-            sum(victim.gpus for victim in chosen) >= gpu
-            and sum(victim.hold.cpu for victim in chosen) >= cpu
-            and sum(victim.hold.mem for victim in chosen) >= mem
-        )
+    def suffices(chosen: Iterable[_Candidate]) -> bool:
+        gpus, cpus, mems = 0, 0.0, 0.0
+        for victim in chosen:
+            gpus += sum(victim.gpus[kind] for kind in kinds)
+            cpus += victim.hold.cpu
+            mems += victim.hold.mem
+        return gpus >= gpu and cpus >= cpu and mems >= mem
 
-    if not suffices(victims):
+    victims = [victim for victim in candidates if run.run_class < victim.run.run_class]
+    if not victims or not suffices(victims):
         return None
     level = next(level for level in sorted({v.level for v in victims}) if suffices(_up_to(victims, level)))
     allowed = _up_to(victims, level)
@@ -109,7 +126,7 @@ def _up_to(victims: list[_Candidate], level: tuple[int, int]) -> list[_Candidate
     return [victim for victim in victims if victim.level <= level]
 
 
-def _pruned(victims: list[_Candidate], suffices: Callable[[Sequence[_Candidate]], bool]) -> list[_Candidate]:
+def _pruned(victims: list[_Candidate], suffices: Callable[[Iterable[_Candidate]], bool]) -> list[_Candidate]:
     """Without those that are not needed, the dearest left out first."""
     kept = list(victims)
     for victim in reversed(victims):

@@ -96,6 +96,11 @@ class RunningRun:
     #: It is on its way out, whoever wanted it so; nobody needs to stop it again.
     ending: bool = False
 
+    @property
+    def stoppable(self) -> bool:
+        """Whether it may be stopped for runs of a higher class, and nobody has begun to."""
+        return self.run_class >= RunClass.PREEMPTABLE and not self.ending and self.making_room_for is None
+
     def lost_if_stopped(self, now: float) -> float:
         """Seconds of work since its start or its last checkpoint."""
         if self.started is None:
@@ -120,5 +125,5 @@ class WaitingRun:
     room: Room | None = None
 
     def may_stop(self, other: RunningRun) -> bool:
-        """Whether the other one may be stopped for this one: it is of a class that may be, and nobody has begun to."""
-        return not other.ending and other.making_room_for is None and self.run_class.may_preempt(other.run_class)
+        """Whether the other one may be stopped for this one."""
+        return other.stoppable and self.run_class < other.run_class

@@ -12,10 +12,24 @@ from toolkit_hub.queue.planning.reasons import Kind, Reason
 from toolkit_hub.queue.planning.runs import Request, WaitingRun
 from toolkit_hub.queue.planning.state import QueueState
 
-__all__ = ["Waits", "shortage"]
+__all__ = ["Asked", "Waits", "shortage"]
 
 #: Waits for what others give back; what a promise of the first place outlasts.
 _FOR_ROOM = (Kind.FIRST, Kind.BEHIND, Kind.KEPT)
+
+
+class Asked:
+    """What a pass knows of a request, so that it looks only once for all runs that ask for the same: its `kinds` of devices and
+    its `cost`; whether it `failed` to find a place, now or for longer than until the first in line starts; reasons."""
+
+    __slots__ = ("behind", "cost", "failed", "failed_long", "hopeless", "judged", "kept", "kinds", "request")
+
+    def __init__(self, request: Request, kinds: tuple[int, ...], cost: float) -> None:
+        self.request, self.kinds, self.cost = request, kinds, cost
+        self.failed = self.failed_long = self.judged = False
+        self.hopeless: Reason | None = None
+        self.behind: Reason | None = None
+        self.kept: Reason | None = None
 
 
 class Waits:
@@ -25,35 +39,31 @@ class Waits:
         self.reasons: dict[str, Reason] = {}
         self._capacity = capacity
         self._empty: Cluster | None = None
-        self._hopeless: dict[Request, Kind | None] = {}
-        self._shared: dict[tuple[Kind, Request, QuotaBlock | None], Reason] = {}
 
     def for_quota(self, run: WaitingRun, block: QuotaBlock) -> None:
-        self.reasons[run.run_id] = self._same(Kind.QUOTA, run.request, block)
+        self.reasons[run.run_id] = Reason(Kind.QUOTA, run.request, quota=block)
 
     def for_room(self, run: WaitingRun, victims: tuple[str, ...]) -> None:
         self.reasons[run.run_id] = Reason(Kind.MAKING_ROOM, run.request, victims=victims)
 
-    def for_ever(self, run: WaitingRun, kinds: tuple[int, ...]) -> bool:
+    def for_ever(self, run: WaitingRun, asked: Asked) -> bool:
         """Whether the run could not start if all others ended; then that is its reason."""
-        if run.request not in self._hopeless:
-            self._hopeless[run.request] = self._hope(run.request, kinds)
-        kind = self._hopeless[run.request]
-        if kind is None:
+        if not asked.judged:
+            asked.judged, asked.hopeless = True, self._hopeless(asked)
+        if asked.hopeless is None:
             return False
-        self.reasons[run.run_id] = self._same(kind, run.request)
+        self.reasons[run.run_id] = asked.hopeless
         return True
 
     def as_first(self, run: WaitingRun, short: tuple[str, ...]) -> None:
         self.reasons[run.run_id] = Reason(Kind.FIRST, run.request, short)
 
-    def behind(self, run: WaitingRun, first: WaitingRun, *, kept: bool) -> None:
+    def behind(self, run: WaitingRun, asked: Asked, first: WaitingRun, *, kept: bool) -> None:
         """All of a pass wait behind the same `first`."""
-        kind = Kind.KEPT if kept else Kind.BEHIND
-        key = (kind, run.request, None)
-        reason = self._shared.get(key)
-        if reason is None:
-            reason = self._shared[key] = Reason(kind, run.request, ahead=first.run_id)
+        if kept:
+            reason = asked.kept = asked.kept or Reason(Kind.KEPT, run.request, ahead=first.run_id)
+        else:
+            reason = asked.behind = asked.behind or Reason(Kind.BEHIND, run.request, ahead=first.run_id)
         self.reasons[run.run_id] = reason
 
     def note_early(self, state: QueueState) -> None:
@@ -73,16 +83,13 @@ class Waits:
             kept.append(first.run_id)
         return tuple(kept)
 
-    def _hope(self, request: Request, kinds: tuple[int, ...]) -> Kind | None:
+    def _hopeless(self, asked: Asked) -> Reason | None:
         if self._empty is None:
             self._empty = Cluster(self._capacity)
-        if any(node.fits(request, kinds) for node in self._empty.nodes):
+        if any(node.fits(asked.request, asked.kinds) for node in self._empty.nodes):
             return None
-        return Kind.OUT_OF_SERVICE if impossible(request, self._capacity) is None else Kind.IMPOSSIBLE
-
-    def _same(self, kind: Kind, request: Request, block: QuotaBlock | None = None) -> Reason:
-        key = (kind, request, block)
-        return self._shared.setdefault(key, Reason(kind, request, quota=block))
+        kind = Kind.OUT_OF_SERVICE if impossible(asked.request, self._capacity) is None else Kind.IMPOSSIBLE
+        return Reason(kind, asked.request)
 
 
 def shortage(cluster: Cluster, request: Request) -> tuple[str, ...]:
