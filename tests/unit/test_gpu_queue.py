@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -11,10 +12,13 @@ from sqlalchemy.exc import IntegrityError
 
 from tests.unit.conftest import People
 from tests.unit.test_jobs import end, kill, read
-from toolkit_client.errors import InvalidRequest
-from toolkit_client.models import Job, JobSpec
-from toolkit_hub.domain import account_use, ledger, runs
+from toolkit_client.errors import Conflict, InvalidRequest
+from toolkit_client.models import Job, JobPatch, JobSpec
+from toolkit_client.queue_models import JobWhy
+from toolkit_hub import clock
+from toolkit_hub.domain import account_use, jobs, ledger, runs
 from toolkit_hub.domain.launch import environment_of
+from toolkit_hub.domain.why import job_why
 from toolkit_hub.queue.loop import admit_now
 from toolkit_hub.queue.planning.capacity import Device
 from toolkit_hub.store.tables import AccountUse, Run
@@ -144,6 +148,43 @@ def test_a_room_is_not_kept_for_a_job_that_was_killed(people: People) -> None:
     end(people, victim, exit_code=143)
     assert read(people, victim).state == "INTERRUPTED"
     assert admit(people).starts == (third.runs[0].id,)
+
+
+def why(people: People, job: Job, user: str = "bob") -> JobWhy:
+    with people.store.begin(write=False) as session:
+        return job_why(session, people.site, people.actor(session, user), job.id)
+
+
+def test_why_a_job_waits_and_what_would_start_it_now(people: People) -> None:
+    holder = submit(people, "alice", resources={"gpuMem": 40}, maxRunTime=3600)
+    admit(people)
+    run_now(people, holder)
+    waits = submit(people, "bob", gpu=2, name="wide")
+    assert admit(people).starts == ()
+    found = why(people, waits)
+    assert (found.position, found.length) == (1, 1)
+    assert [(one.what, one.asked, one.free, one.total) for one in found.short] == [("gpu", 2, 1, 2)]
+    assert [(one.gpus, one.job) for one in found.holders] == [(1, None)], "bob may not see alice's jobs"
+    assert [one.job for one in why(people, waits, "admin").holders] == [holder.id]
+    assert found.latest is not None
+    assert timedelta(minutes=59) < found.latest - clock.now() < timedelta(minutes=62)
+    fewer = next(one for one in found.proposals if one.words == "with 1 GPU")
+    with people.store.begin() as session:
+        jobs.change_job(session, people.site, people.actor(session, "bob"), waits.id, fewer.patch)
+    assert admit(people).starts == (waits.runs[0].id,), "a proposal is what it says"
+    assert read(people, waits).resources.gpu == 1
+
+
+def test_what_a_job_asks_for_changes_only_while_it_waits(people: People) -> None:
+    job = submit(people)
+    admit(people)
+    patch = JobPatch.model_validate({"resources": {"gpu": 0}})
+    with pytest.raises(Conflict, match="has been given its room"), people.store.begin() as session:
+        jobs.change_job(session, people.site, people.actor(session, "alice"), job.id, patch)
+    waits = submit(people, gpu=2)
+    too_much = JobPatch.model_validate({"resources": {"gpu": 3}})
+    with pytest.raises(InvalidRequest, match="can never start here"), people.store.begin() as session:
+        jobs.change_job(session, people.site, people.actor(session, "alice"), waits.id, too_much)
 
 
 def test_use_counts_in_fair_share_and_fades(people: People, move: Callable[[float], None]) -> None:

@@ -43,6 +43,7 @@ from toolkit_client.trails import EventTrail, Notice, Trail
 
 if TYPE_CHECKING:
     from toolkit_client.models import Event, Job, JobPatch, JobSpec, Me, QueueStatus
+    from toolkit_client.queue_models import JobWhy
 
 __all__ = ["AsyncClient", "AsyncJobs", "AsyncServers"]
 
@@ -98,6 +99,10 @@ class AsyncClient:
     async def queue(self) -> QueueStatus:
         """How much the site has, how much is held, and who waits."""
         return await self.call(calls.get_queue())
+
+    async def why(self, ref: str) -> JobWhy:
+        """Why a job waits, who holds what it needs, and what would start it now."""
+        return await self.call(calls.get_why(ref))
 
     async def events(
         self, ref: str | None = None, *, after: int | None = None, notice: Notice | None = None

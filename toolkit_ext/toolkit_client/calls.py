@@ -13,6 +13,7 @@ from toolkit_client.call import API_PATH, Call, body_of, make_call, new_key, pag
 if TYPE_CHECKING:
     from toolkit_client.admin_models import Checkup, CleanUp
     from toolkit_client.models import Job, JobPatch, JobSpec, Me, NewUser, Page, QueueStatus, User
+    from toolkit_client.queue_models import JobWhy
 
 __all__ = [
     "API_PATH",
@@ -30,6 +31,7 @@ __all__ = [
     "get_job",
     "get_me",
     "get_queue",
+    "get_why",
     "kill_job",
     "list_jobs",
     "list_users",
@@ -92,6 +94,11 @@ def kill_job(ref: str) -> Call[Job]:
 def change_job(ref: str, changes: JobPatch | Mapping[str, Any]) -> Call[Job]:
     """`changes` has the JSON keys of what is to be set: ``name``, ``tags`` (all of them), ``bid``, ``maxRunTime``."""
     return make_call("PATCH", _job_path(ref), reader("Job"), json=body_of(changes))
+
+
+def get_why(ref: str) -> Call[JobWhy]:
+    """Why a job waits, and what would start it now."""
+    return make_call("GET", f"{_job_path(ref)}/why", reader("JobWhy", "queue_models"))
 
 
 def retry_job(ref: str, idempotency_key: str | None = None) -> Call[Job]:

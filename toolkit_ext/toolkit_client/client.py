@@ -48,6 +48,7 @@ from toolkit_client.trails import EventTrail, Notice, Trail
 if TYPE_CHECKING:
     from toolkit_client.exec.commands import JobCommands
     from toolkit_client.models import Event, Job, JobPatch, JobSpec, Me, QueueStatus
+    from toolkit_client.queue_models import JobWhy
 
 __all__ = ["Client", "Jobs", "Servers"]
 
@@ -105,6 +106,10 @@ class Client:
     def queue(self) -> QueueStatus:
         """How much the site has, how much is held, and who waits."""
         return self.call(calls.get_queue())
+
+    def why(self, ref: str) -> JobWhy:
+        """Why a job waits, who holds what it needs, and what would start it now."""
+        return self.call(calls.get_why(ref))
 
     def events(
         self, ref: str | None = None, *, after: int | None = None, notice: Notice | None = None

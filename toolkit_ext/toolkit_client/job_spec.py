@@ -13,7 +13,18 @@ from pydantic import AfterValidator, BeforeValidator, Field, field_validator
 from toolkit_client.mounts import parse_mounts
 from toolkit_client.wire import WireModel
 
-__all__ = ["MAX_BID", "MAX_RUN_TIME", "JobName", "JobPatch", "JobSpec", "Port", "Resources", "Tag", "Tags"]
+__all__ = [
+    "MAX_BID",
+    "MAX_RUN_TIME",
+    "JobName",
+    "JobPatch",
+    "JobSpec",
+    "Port",
+    "Resources",
+    "ResourcesPatch",
+    "Tag",
+    "Tags",
+]
 
 JOB_NAME = r"[a-z0-9][a-z0-9_-]{0,63}"
 ENVIRONMENT_NAME = r"[A-Za-z_][A-Za-z0-9_]*"
@@ -94,6 +105,16 @@ class Resources(WireModel):
     replicas: Annotated[int, BeforeValidator(_number("replicas", 1, 1024, whole=True))] = Field(
         default=1, ge=1, le=1024, description="machines that the job runs on at once"
     )
+
+
+class ResourcesPatch(WireModel):
+    """Amounts of a waiting job that change; keys that are left out stay as they are."""
+
+    cpu: float | None = None
+    mem: float | None = None
+    gpu: int | None = None
+    gpu_mem: float | None = None
+    gpu_model: str | None = Field(default=None, description="null: any model")
 
 
 class Port(WireModel):
@@ -259,6 +280,9 @@ class JobPatch(WireModel):
     tags: Tags = Field(default_factory=list, description="replaces all tags")
     bid: _Bid = Field(default=0)
     max_run_time: _Seconds = Field(default=0, description="seconds from the start of a run; 0: no limit")
+    resources: ResourcesPatch = Field(default_factory=ResourcesPatch, description="only while it waits in the queue")
+    preemptable: bool = Field(default=False, description="only while it waits in the queue")
+    restartable: bool = Field(default=False, description="only while it waits in the queue")
 
 
 def _check_length(word: str, what: str) -> None:

@@ -6,11 +6,13 @@ from typing import Any
 
 from toolkit_client.errors import InvalidRequest
 from toolkit_client.models import ALIVE_STATES, Job, JobPatch, JobSpec, JobState, Page
+from toolkit_client.queue_models import JobWhy
 from toolkit_hub.api.event_stream import stream_events, stream_job_events
 from toolkit_hub.api.images import image_digest
 from toolkit_hub.api.log_stream import LOG_PARAMETERS, stream_job_log
 from toolkit_hub.api.routing import Call, Parameter, Route
 from toolkit_hub.domain import job_list, jobs
+from toolkit_hub.domain.why import job_why
 
 __all__ = ["ROUTES"]
 
@@ -69,6 +71,11 @@ async def get(call: Call) -> Job:
     return await call.context.store.read(jobs.get_job, call.context.site, call.actor, call.path_arguments["job"])
 
 
+async def why(call: Call) -> JobWhy:
+    context = call.context
+    return await context.store.read(job_why, context.site, call.actor, call.path_arguments["job"])
+
+
 async def kill(call: Call) -> Job:
     context = call.context
     job = await context.store.write(jobs.kill_job, context.site, call.actor, call.path_arguments["job"])
@@ -115,7 +122,21 @@ ROUTES = [
     ),
     Route("GET", "/jobs/{job}", "One job, by id, full name, or name in your home account", "job:get", get, answer=Job),
     Route(
-        "PATCH", "/jobs/{job}", "Change a living job's name, tags, bid or time limit", "job:set", change, JobPatch, Job
+        "PATCH",
+        "/jobs/{job}",
+        "Change a living job's name, tags, bid or time limit; of one that waits also what it asks for, and its class",
+        "job:set",
+        change,
+        JobPatch,
+        Job,
+    ),
+    Route(
+        "GET",
+        "/jobs/{job}/why",
+        "Why a job waits, who holds what it needs until when, and what would start it now",
+        "job:get",
+        why,
+        answer=JobWhy,
     ),
     Route("DELETE", "/jobs/{job}", "Kill a job", "job:set", kill, answer=Job),
     Route(

@@ -295,9 +295,27 @@ def change_job(session: Session, site: Site, actor: Actor, reference: str, patch
     if "max_run_time" in wanted:
         job.max_run_time = patch.max_run_time
         time_limits.change_limit(job.runs[-1], patch.max_run_time)
+    if wanted & {"resources", "preemptable", "restartable"}:
+        _change_asks(job, site, patch)
     if wanted:
         _tell(session, actor, "job.changed", job, **patch.model_dump(mode="json", by_alias=True, exclude_unset=True))
     return _shown(session, job, site)
+
+
+def _change_asks(job: Job, site: Site, patch: JobPatch) -> None:
+    """Let a waiting job ask for something else. Its place in the queue is that of its submission all the same."""
+    if job.state != JobState.QUEUING or job.runs[-1].room is not None:
+        raise Conflict(
+            f"job {job.id} has been given its room: what it holds and its class stay as they are",
+            "name, tags, bid and time limit can be changed; `toolkit job retry` makes a new job of an ended one",
+        )
+    changed = patch.model_dump(by_alias=True, exclude_unset=True, include={"resources", "preemptable", "restartable"})
+    resources = {**job.spec["resources"], **changed.pop("resources", {})}
+    spec = JobSpec.model_validate({**job.spec, **changed, "resources": resources})
+    check_possible(spec, site)
+    job.cpu, job.mem, job.gpu = spec.resources.cpu, spec.resources.mem, spec.resources.gpu
+    job.preemptable, job.restartable = spec.preemptable, spec.restartable
+    job.spec = spec.model_dump(by_alias=True, mode="json")
 
 
 def kill_job(session: Session, site: Site, actor: Actor, reference: str) -> WireJob:

@@ -31,6 +31,7 @@ COMMANDS = {
     "retry": ("toolkit_client.cli.job_change:retry", "Submit the specs of ended jobs again."),
     "set": ("toolkit_client.cli.job_change:set_", "Change the name, tags, bid or time limit of living jobs."),
     "submit": ("toolkit_client.cli.job_submit:submit", "Submit a job (also: new)."),
+    "why": ("toolkit_client.cli.job_why:why", "Say why a job waits, and what would start it now."),
 }
 #: The keys of a job that make up its spec, in the order in which people write them.
 SPEC_FIELDS = (

@@ -75,6 +75,11 @@ class Output:
         self._form = form
         self._blank = blank
 
+    @property
+    def is_asked_for(self) -> bool:
+        """Whether the user has said how it is to be printed; a command that has better words of its own prints those if not."""
+        return self._chosen or self._field is not None or self._form != "table"
+
     def show(self, items: Iterable[Any], *, err: bool = False) -> None:
         """Prints the objects; `err` sends them to stderr."""
         fit = self._form == "table" and not (self._chosen or err) and self._field is None and sys.stdout.isatty()
