@@ -13,7 +13,7 @@ from tests.support.running_site import RunningSite, wait_until
 from toolkit_client.models import JobState
 from toolkit_hub.domain.runs import HOLDING, held
 from toolkit_hub.domain.site import Amount
-from toolkit_hub.store.tables import Event, Run
+from toolkit_hub.store.tables import DeviceHold, Event, Run
 
 #: No row stays in a transitional state for longer.
 REST_TIMEOUT_S = 60
@@ -46,7 +46,8 @@ def find_problems(site: RunningSite) -> list[str]:
     try:
         with store.begin(write=False) as session:
             runs = list(session.scalars(select(Run)))
-            problems = [*row_problems(runs), *event_problems(session, runs)]
+            problems = [*row_problems(runs), *event_problems(session, runs), *ledger_problems(session, runs)]
+            devices = {run.server_name: set(run.devices) for run in runs}
             holds = held(session)
             states = {run.server_name: run.state for run in runs}
     finally:
@@ -54,7 +55,11 @@ def find_problems(site: RunningSite) -> list[str]:
     if problems:
         return problems  # the others would only repeat it
     running = {name for name, state in states.items() if state == JobState.RUNNING}
-    return [*container_problems(site, states, running, holds), *server_problems(site, running)]
+    return [
+        *container_problems(site, states, running, holds),
+        *device_problems(site, devices),
+        *server_problems(site, running),
+    ]
 
 
 def row_problems(runs: list[Run]) -> list[str]:
@@ -104,6 +109,37 @@ def event_problems(session: Session, runs: list[Run]) -> list[str]:
         if run.job.urn not in submitted:
             problems.append(f"job {run.job_id} has no record of its submission")
     return problems
+
+
+def ledger_problems(session: Session, runs: list[Run]) -> list[str]:
+    """Each device that is held is held by a run that lives and asked for it; a run that has its room has all its devices."""
+    holds: dict[str, set[str]] = {}
+    for hold in session.scalars(select(DeviceHold)):
+        holds.setdefault(hold.run_id, set()).add(hold.device)
+    problems = []
+    for run in runs:
+        held_ = holds.pop(run.id, set())
+        wanted = set(run.devices) if run.state in HOLDING else set()
+        if held_ != wanted:
+            problems.append(f"run {run.server_name} is {run.state}: the ledger has {held_}, its row {wanted}")
+        if run.state in HOLDING and len(run.devices) != run.job.gpu:
+            problems.append(f"run {run.server_name} asked for {run.job.gpu} GPUs and has {run.devices}")
+    return [*problems, *(f"devices are held by no run: {devices}" for devices in holds.values())]
+
+
+def device_problems(site: RunningSite, devices: dict[str, set[str]]) -> list[str]:
+    """Containers were given the devices of their rows, and no device is in two of them."""
+    seen: Counter[str] = Counter()
+    problems = []
+    for found in site.raw_containers():
+        name = found["Config"]["Labels"]["toolkit.run"]
+        variables = dict(item.partition("=")[::2] for item in found["Config"]["Env"])
+        visible = variables.get("NVIDIA_VISIBLE_DEVICES", "")
+        given = set() if visible == "void" else set(visible.split(","))
+        seen.update(given)
+        if given != devices.get(name, set()):
+            problems.append(f"the container of {name} was given {given}, its row has {devices.get(name)}")
+    return [*problems, *(f"{device} is in {count} containers" for device, count in seen.items() if count > 1)]
 
 
 def container_problems(site: RunningSite, states: dict[str, str], running: set[str], holds: Amount) -> list[str]:

@@ -12,11 +12,12 @@ from sqlalchemy.exc import IntegrityError
 
 from tests.unit.conftest import People
 from tests.unit.test_jobs import end, kill, read
+from toolkit_client.data_models import QuotaPatch
 from toolkit_client.errors import Conflict, InvalidRequest
 from toolkit_client.models import Job, JobPatch, JobSpec
 from toolkit_client.queue_models import JobWhy
 from toolkit_hub import clock
-from toolkit_hub.domain import account_use, jobs, ledger, runs
+from toolkit_hub.domain import account_use, data_usage, jobs, ledger, runs
 from toolkit_hub.domain.launch import environment_of
 from toolkit_hub.domain.why import job_why
 from toolkit_hub.queue.loop import admit_now
@@ -197,3 +198,38 @@ def test_use_counts_in_fair_share_and_fades(people: People, move: Callable[[floa
         assert session.get_one(AccountUse, job.account_id).used == pytest.approx(50, abs=2), "half of the GPUs, 100 s"
         move(account_use.HALF_LIFE.total_seconds())
         assert account_use.shares(session)[job.account_id].used == pytest.approx(25, abs=1)
+
+
+def limit(people: People, account: str, **limits: Any) -> None:
+    with people.store.begin() as session:
+        patch = QuotaPatch.model_validate({"room": limits})
+        data_usage.set_quota(session, people.actor(session, "admin"), account, patch, data_usage.DataLimits())
+
+
+def test_a_quota_holds_back_its_own_and_nobody_else(people: People) -> None:
+    limit(people, "acme.alice", gpus=1, queued=2)
+    first, second = submit(people), submit(people)
+    assert admit(people).starts == (first.runs[0].id,)
+    assert read(people, second).state_info == "waiting for the quota of account acme.alice: 1 GPUs"
+    others = submit(people, "bob")
+    assert admit(people).starts == (others.runs[0].id,)
+    assert why(people, second, "alice").quota == (
+        "the quota of account acme.alice: 1 of 1 GPUs in use, and it asks for 1"
+    )
+    submit(people)
+    with pytest.raises(Conflict, match="2 of 2 queued jobs"):
+        submit(people)
+    with pytest.raises(Conflict, match="quota of account acme.alice"):
+        submit(people, gpu=2)
+    limit(people, "acme.alice", gpus=None, queued=None)
+    end(people, others, exit_code=0)
+    assert admit(people).starts == (second.runs[0].id,)
+
+
+def test_a_bid_beyond_the_quota_is_refused_at_submit_and_afterwards(people: People) -> None:
+    limit(people, "acme.alice", bid=10)
+    with pytest.raises(Conflict, match="highest bid"):
+        submit(people, bid=11)
+    job = submit(people, bid=10)
+    with pytest.raises(Conflict, match="highest bid"), people.store.begin() as session:
+        jobs.change_job(session, people.site, people.actor(session, "alice"), job.id, JobPatch(bid=11))

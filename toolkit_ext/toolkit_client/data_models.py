@@ -63,8 +63,22 @@ class DataSize(WireModel):
     as_of: datetime | None = Field(default=None, description="when it was looked at; absent: not yet")
 
 
+class RoomLimits(WireModel):
+    """What the jobs of an account and of those below it may hold at once; absent: no limit."""
+
+    gpus: Annotated[int, Field(ge=0, le=10**6)] | None = None
+    cpus: Annotated[float, Field(ge=0, le=10**6)] | None = None
+    mem: Annotated[float, Field(ge=0, le=10**9)] | None = Field(default=None, description="GiB")
+    running: Annotated[int, Field(ge=0, le=10**6)] | None = Field(default=None, description="jobs that run")
+    queued: Annotated[int, Field(ge=0, le=10**6)] | None = Field(default=None, description="jobs that wait")
+    bid: Annotated[int, Field(ge=-(10**6), le=10**6)] | None = Field(
+        default=None, description="the highest bid of a job"
+    )
+
+
 class Quota(WireModel):
-    """What the data of one account takes and may take; without what is in child accounts."""
+    """What the data of one account takes and may take, without what is in child accounts; and what its jobs may hold, with those
+    of child accounts."""
 
     account: str = Field(description="full name")
     account_id: str
@@ -72,6 +86,7 @@ class Quota(WireModel):
     data_limit: int | None = Field(default=None, description="bytes; absent: no limit")
     files_used: int = Field(description="files and folders, versions included")
     files_limit: int | None = None
+    room: RoomLimits = Field(default_factory=RoomLimits)
     own: bool = Field(
         default=False, description="whether the limits were set for this account; else they are the site's"
     )
@@ -86,3 +101,4 @@ class QuotaPatch(WireModel):
 
     data_limit: Annotated[int, Field(ge=0, le=MOST)] | None = None
     files_limit: Annotated[int, Field(ge=0, le=MOST)] | None = None
+    room: RoomLimits = Field(default_factory=RoomLimits)

@@ -14,12 +14,13 @@ from typing import Protocol
 from sqlalchemy import case, func, or_, select
 from sqlalchemy.orm import Session
 
-from toolkit_client.data_models import DataSize, Quota, QuotaPatch
+from toolkit_client.data_models import DataSize, Quota, QuotaPatch, RoomLimits
 from toolkit_client.models import ALIVE_STATES
 from toolkit_hub import clock
 from toolkit_hub.domain import resolve
 from toolkit_hub.domain.access import Actor, authorise, visible
 from toolkit_hub.domain.changes import tell
+from toolkit_hub.domain.room_quotas import change_limits, limits_of_accounts
 from toolkit_hub.store.access_tables import Data
 from toolkit_hub.store.data_tables import DataQuota, DataUsage, JobMount
 from toolkit_hub.store.tables import Account, Job, Run
@@ -233,14 +234,16 @@ def list_quotas(session: Session, actor: Actor, limits: DataLimits) -> list[Quot
     accounts = session.scalars(query.order_by(Account.full_name)).all()
     rooms = _rooms(session, [account.id for account in accounts], limits)
     own = set(session.scalars(select(DataQuota.account_id)))
-    return [_quota_to_wire(account, rooms[account.id], account.id in own) for account in accounts]
+    jobs = limits_of_accounts(session, rooms)
+    return [_quota_to_wire(account, rooms[account.id], account.id in own, jobs.get(account.id)) for account in accounts]
 
 
 def get_quota(session: Session, actor: Actor, ref: str, limits: DataLimits) -> Quota:
     account = resolve.find_account(session, actor, ref)
     authorise(session, actor, "account:get", account.urn)
     own = session.get(DataQuota, account.id) is not None
-    return _quota_to_wire(account, room_of(session, account.id, limits), own)
+    jobs = limits_of_accounts(session, [account.id]).get(account.id)
+    return _quota_to_wire(account, room_of(session, account.id, limits), own, jobs)
 
 
 def set_quota(session: Session, actor: Actor, ref: str, patch: QuotaPatch, limits: DataLimits) -> Quota:
@@ -251,6 +254,16 @@ def set_quota(session: Session, actor: Actor, ref: str, patch: QuotaPatch, limit
     account = resolve.find_account(session, actor, ref)
     authorise(session, actor, "account:get", account.urn)
     authorise(session, actor, "organization:quota", actor.organization_id)
+    if "room" in patch.model_fields_set:
+        change_limits(session, account.id, patch.room)
+    if patch.model_fields_set & {"data_limit", "files_limit"}:
+        _set_data_limits(session, account, patch, limits)
+    told = patch.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    tell(session, actor, "organization:quota", "quota.changed", account.urn, account=account.full_name, **told)
+    return get_quota(session, actor, account.id, limits)
+
+
+def _set_data_limits(session: Session, account: Account, patch: QuotaPatch, limits: DataLimits) -> None:
     row = session.get(DataQuota, account.id)
     if row is None:
         row = DataQuota(account_id=account.id, bytes=limits.bytes, files=limits.files)
@@ -260,20 +273,9 @@ def set_quota(session: Session, actor: Actor, ref: str, patch: QuotaPatch, limit
     if "files_limit" in patch.model_fields_set:
         row.files = patch.files_limit
     session.flush()
-    tell(
-        session,
-        actor,
-        "organization:quota",
-        "quota.changed",
-        account.urn,
-        account=account.full_name,
-        dataLimit=row.bytes,
-        filesLimit=row.files,
-    )
-    return _quota_to_wire(account, room_of(session, account.id, limits), True)
 
 
-def _quota_to_wire(account: Account, room: Room, own: bool) -> Quota:
+def _quota_to_wire(account: Account, room: Room, own: bool, jobs: RoomLimits | None) -> Quota:
     return Quota(
         account=account.full_name,
         account_id=account.id,
@@ -281,6 +283,7 @@ def _quota_to_wire(account: Account, room: Room, own: bool) -> Quota:
         data_limit=room.bytes_limit,
         files_used=room.files_used,
         files_limit=room.files_limit,
+        room=jobs or RoomLimits(),
         own=own,
         as_of=room.as_of,
     )

@@ -21,6 +21,7 @@ from toolkit_hub.domain.submission import (
     check_interactive_limit,
     check_name,
     check_possible,
+    check_quotas,
     hub_name_of,
     name_holder,
     role_of_job,
@@ -166,6 +167,7 @@ def _made_before(session: Session, actor: Actor, key: str | None, request: str) 
 def _new_job(session: Session, site: Site, actor: Actor, account: Account, spec: JobSpec, origin: _Origin) -> Job:
     """Check and store it, with its first run."""
     check_possible(spec, site)
+    check_quotas(session, site, actor.user_id, account, spec)
     if spec.enforce_name and spec.name is not None:
         _take_name(session, actor, account, spec.name)
     check_name(session, account, spec.name)
@@ -291,18 +293,20 @@ def change_job(session: Session, site: Site, actor: Actor, reference: str, patch
     if "tags" in wanted:
         job.tags = [tag.model_dump(mode="json") for tag in patch.tags]
     if "bid" in wanted:
+        raised = JobSpec.model_validate({**job.spec, "bid": patch.bid})
+        check_quotas(session, site, job.creator_id, job.account, raised, but=job)
         job.bid = patch.bid
     if "max_run_time" in wanted:
         job.max_run_time = patch.max_run_time
         time_limits.change_limit(job.runs[-1], patch.max_run_time)
     if wanted & {"resources", "preemptable", "restartable"}:
-        _change_asks(job, site, patch)
+        _change_asks(session, job, site, patch)
     if wanted:
         _tell(session, actor, "job.changed", job, **patch.model_dump(mode="json", by_alias=True, exclude_unset=True))
     return _shown(session, job, site)
 
 
-def _change_asks(job: Job, site: Site, patch: JobPatch) -> None:
+def _change_asks(session: Session, job: Job, site: Site, patch: JobPatch) -> None:
     """Let a waiting job ask for something else. Its place in the queue is that of its submission all the same."""
     if job.state != JobState.QUEUING or job.runs[-1].room is not None:
         raise Conflict(
@@ -313,6 +317,7 @@ def _change_asks(job: Job, site: Site, patch: JobPatch) -> None:
     resources = {**job.spec["resources"], **changed.pop("resources", {})}
     spec = JobSpec.model_validate({**job.spec, **changed, "resources": resources})
     check_possible(spec, site)
+    check_quotas(session, site, job.creator_id, job.account, spec, but=job)
     job.cpu, job.mem, job.gpu = spec.resources.cpu, spec.resources.mem, spec.resources.gpu
     job.preemptable, job.restartable = spec.preemptable, spec.restartable
     job.spec = spec.model_dump(by_alias=True, mode="json")

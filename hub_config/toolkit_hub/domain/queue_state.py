@@ -19,7 +19,7 @@ from toolkit_hub.queue.planning.runs import Request, Room, RunClass, RunningRun,
 from toolkit_hub.queue.planning.state import QueueState
 from toolkit_hub.store.tables import Account, Job, Organization, RoomQuota, Run, User
 
-__all__ = ["HOLDING", "limits_of", "read_state", "request_of"]
+__all__ = ["HOLDING", "limits_of", "read_state", "request_of", "waiting_runs"]
 
 #: States in which a run holds its CPUs, memory and GPUs.
 HOLDING = (JobState.QUEUED.value, JobState.RUNNING.value, JobState.CANCELLING.value)
@@ -55,7 +55,7 @@ def read_state(
     return QueueState(
         capacity=capacity,
         now=now,
-        waiting=tuple(_waiting(session, held_back or {})),
+        waiting=tuple(run for run in waiting_runs(session) if run.run_id not in (held_back or {})),
         running=tuple(_running(session, site, now)),
         limits=limits_of(session, site),
         shares=shares(session),
@@ -78,9 +78,10 @@ def request_of(cpu: float, mem: float, gpu: int, resources: Mapping[str, Any]) -
     )
 
 
-def _waiting(session: Session, held_back: Mapping[str, str]) -> list[WaitingRun]:
+def waiting_runs(session: Session) -> list[WaitingRun]:
+    """All that wait, whether or not they may start yet."""
     query = _JOINED.add_columns(Run.room).where(Run.state == JobState.QUEUING.value)
-    rows = [row for row in session.execute(query).all() if row.id not in held_back]
+    rows = session.execute(query).all()
     filters = _filters(session) if any(row.gpu for row in rows) else {}
     return [
         WaitingRun(

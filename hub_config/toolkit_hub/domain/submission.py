@@ -10,11 +10,11 @@ from toolkit_client.models import ALIVE_STATES, JobSpec
 from toolkit_hub.domain.access import Actor, authorise
 from toolkit_hub.domain.granting import check_joining
 from toolkit_hub.domain.images import check_image
-from toolkit_hub.domain.queue_state import request_of
+from toolkit_hub.domain.queue_state import limits_of, request_of, waiting_runs
 from toolkit_hub.domain.resolve import find_role
 from toolkit_hub.domain.site import Site
-from toolkit_hub.queue.planning.impossible import impossible
-from toolkit_hub.queue.planning.reasons import asked as asked_words
+from toolkit_hub.queue.planning import RunClass, WaitingRun, check_submit, impossible
+from toolkit_hub.queue.planning import asked as asked_words
 from toolkit_hub.store.access_tables import Role
 from toolkit_hub.store.tables import Account, Job, User
 
@@ -23,6 +23,7 @@ __all__ = [
     "check_interactive_limit",
     "check_name",
     "check_possible",
+    "check_quotas",
     "hub_name_of",
     "name_holder",
     "role_of_job",
@@ -42,6 +43,33 @@ def check_possible(spec: JobSpec, site: Site) -> None:
     if never:
         nearest = f"the nearest that can: {asked_words(never.nearest)}" if never.nearest else "ask for less"
         raise InvalidRequest(f"this job can never start here: {never.reason}", nearest)
+
+
+def check_quotas(
+    session: Session, site: Site, user_id: str, account: Account, spec: JobSpec, but: Job | None = None
+) -> None:
+    """Raises `Conflict` for what the quotas never allow, a bid beyond them, and for one job too many in the queue. A job that
+    only has to wait for a quota is let in. `but`: the job that is being changed, which counts already."""
+    limits = limits_of(session, site)
+    if not (limits.users or limits.accounts or limits.organizations):
+        return
+    asks = spec.resources
+    run = WaitingRun(
+        run_id="",
+        user=user_id,
+        account=account.id,
+        organization=account.organization_id,
+        run_class=RunClass.of(interactive=spec.interactive, preemptable=spec.preemptable, restartable=spec.restartable),
+        request=request_of(asks.cpu, asks.mem, asks.gpu, asks.model_dump(by_alias=True)),
+        submitted=0.0,
+        bid=spec.bid,
+    )
+    queued = [other for other in waiting_runs(session) if but is None or other.run_id != but.runs[-1].id]
+    block = check_submit(limits, run, tuple(queued))
+    if block is not None:
+        raise Conflict(
+            f"the job is beyond {block.details()}", "`toolkit quota ls` shows the quotas; ask for less, or wait"
+        )
 
 
 def _not_here(spec: JobSpec) -> list[tuple[str, str]]:

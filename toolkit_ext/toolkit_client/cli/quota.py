@@ -15,7 +15,21 @@ from toolkit_client.cli.values import gibibytes
 
 __all__ = ["quota"]
 
-COLUMNS = ("account", "dataUsed", "dataLimit", "filesUsed", "filesLimit", "asOf")
+COLUMNS = (
+    "account",
+    "dataUsed",
+    "dataLimit",
+    "filesUsed",
+    "filesLimit",
+    "room.gpus",
+    "room.cpus",
+    "room.mem",
+    "room.running",
+    "room.queued",
+    "asOf",
+)
+#: What jobs may hold, and whether it is a whole number.
+ROOM = {"gpus": True, "cpus": False, "mem": False, "running": True, "queued": True, "bid": True}
 
 
 @click.command(epilog=examples("toolkit quota ls", "toolkit quota ls acme.joe --field dataUsed"))
@@ -61,23 +75,59 @@ def files_limit(_context: click.Context, _parameter: click.Parameter, value: str
     return {"filesLimit": int(value)}
 
 
+def room_limits(context: click.Context, parameter: click.Parameter, items: tuple[str, ...]) -> dict[str, Any]:
+    """The key `room` of a request, if something of it was given."""
+    found: dict[str, float | None] = {}
+    for item in items:
+        name, equals, text = item.partition("=")
+        if name not in ROOM or not equals:
+            raise click.BadParameter(f"{item!r} is no limit: write NAME=VALUE, with NAME one of {', '.join(ROOM)}")
+        found[name] = _amount(context, parameter, name, text)
+    return {"room": found} if found else {}
+
+
+def _amount(context: click.Context, parameter: click.Parameter, name: str, text: str) -> float | None:
+    if text == "none":
+        return None
+    try:
+        return int(text) if ROOM[name] else gibibytes(context, parameter, text) if name == "mem" else float(text)
+    except ValueError:
+        kind = "a whole number" if ROOM[name] else "a number"
+        raise click.BadParameter(f"{name} is {kind}, or none; given: {text!r}") from None
+
+
 @click.command(
     "set",
-    epilog=examples("toolkit quota set acme.joe --data-size 500g", "toolkit quota set acme.joe --data-files none"),
+    epilog=examples(
+        "toolkit quota set acme.joe gpus=4 cpus=16 mem=64 running=10 queued=100",
+        "toolkit quota set acme.joe gpus=none",
+        "toolkit quota set acme.joe --data-size 500g",
+        "toolkit quota set acme.joe --data-files none",
+    ),
 )
 @click.argument("account", shell_complete=complete_accounts)
+@click.argument("room", metavar="[NAME=VALUE]…", nargs=-1, callback=room_limits)
 @click.option("--data-size", metavar="SIZE", callback=data_limit, help="On the disk, as 500g or 2t, or `none`.")
 @click.option("--data-files", metavar="N", callback=files_limit, help="Files and folders, or `none`.")
 @output_options(COLUMNS)
 @click.pass_obj
-def set_(state: State, account: str, data_size: dict[str, Any], data_files: dict[str, Any], output: Output) -> None:
-    """Set what the data of ACCOUNT may take. What it has already stays, whatever the limit; versions count.
+def set_(
+    state: State,
+    account: str,
+    room: dict[str, Any],
+    data_size: dict[str, Any],
+    data_files: dict[str, Any],
+    output: Output,
+) -> None:
+    """Set what ACCOUNT may take. Its jobs, with those of the accounts below it, may hold so many gpus, cpus and GiB of mem at
+    once; running and queued count jobs, and bid is the highest that a job may have. What its data has already stays, whatever
+    the limit; versions count. `none` takes a limit away.
 
     Needs organization:quota on the organization.
     """
-    limits = {**data_size, **data_files}
+    limits = {**room, **data_size, **data_files}
     if not limits:
-        raise click.UsageError("nothing to set: give --data-size, --data-files, or both")
+        raise click.UsageError("nothing to set: give NAME=VALUE, --data-size or --data-files")
     output.show([state.client().raw(data_calls.set_quota(account, limits))])
 
 
@@ -93,4 +143,4 @@ COMMANDS: dict[str, tuple[str | click.Command, str]] = {
     epilog=examples("toolkit quota ls", "toolkit quota set acme.joe --data-size 500g"),
 )
 def quota() -> None:
-    """Show and set what the data of accounts may take."""
+    """Show and set what accounts may take: their jobs of the machines, their data of the disk."""
