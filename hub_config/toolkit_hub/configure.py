@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from traitlets import Bool, Float, Int, List, TraitType, Unicode, default, validate
+from traitlets import Bool, Dict, Enum, Float, Int, List, TraitType, Unicode, default, validate
 from traitlets.config import Config, Configurable
 from traitlets.config.loader import PyFileConfigLoader
 
@@ -124,6 +124,31 @@ class Toolkit(Configurable):
         min=0.1,
         help="""Factor on `cpus` at admission. 2.0 lets runs declare twice the CPUs that exist; each still gets at most what it
         declared. Memory is never over-committed, for a run would be killed for what another one took.""",
+    ).tag(config=True)
+
+    gpus = List(
+        Dict(),
+        default_value=None,
+        allow_none=True,
+        help="""The machine's GPUs, as `[{"uuid": "GPU-…", "model": "NVIDIA A100", "mem": 80, "capability": 8.0}]`, for a machine
+        whose driver cannot be asked. None: NVIDIA's driver is asked (NVML), and where there is none there are no GPUs.""",
+    ).tag(config=True)
+
+    simulated_gpus = Int(
+        min=0,
+        help="""GPUs that are only played: jobs get /dev/null for each, and every name says SIMULATED. Default: the environment's
+        SIM_GPUS, or none.""",
+    ).tag(config=True)
+
+    @default("simulated_gpus")
+    def _default_simulated_gpus(self) -> int:
+        return int(os.environ.get("SIM_GPUS") or 0)
+
+    gpu_handover = Enum(
+        ["auto", "cdi", "nvidia", "nodes"],
+        default_value="auto",
+        help="""How a container is given a GPU: by the Container Device Interface, by the engine's `nvidia` runtime, or as bare
+        device nodes. `auto`: the first of these that the engine knows.""",
     ).tag(config=True)
 
     default_image = Unicode(

@@ -11,6 +11,8 @@ import gc
 import logging
 import signal
 import sys
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from jupyterhub.services.auth import HubOAuth
@@ -24,6 +26,7 @@ from toolkit_hub.api import (
     audit,
     data,
     data_versions,
+    gpus,
     jobs,
     locks,
     members,
@@ -49,6 +52,7 @@ from toolkit_hub.domain.site import Amount, Site
 from toolkit_hub.garbage import Collector, Ground
 from toolkit_hub.job_network import job_network
 from toolkit_hub.keeping.commits import Commits
+from toolkit_hub.keeping.devices import DeviceKeeper
 from toolkit_hub.keeping.project_limits import ProjectLimits
 from toolkit_hub.keeping.usage_keeper import UsageKeeper
 from toolkit_hub.pages.access import AccessPage
@@ -63,12 +67,14 @@ from toolkit_hub.queue.network_guard import keep_network
 from toolkit_hub.queue.reconciler import Reconciler
 from toolkit_hub.store import Store
 from toolkit_hub.volumes.layout import Volumes
-from toolkit_spawner.docker_api import Engine
+from toolkit_spawner.docker_api import Engine, EngineUnavailable
+from toolkit_spawner.gpus import DeclaredGpus, Inventory, declared, simulated
 from toolkit_spawner.network import NetworkKeeper
+from toolkit_spawner.nvml import NvmlGpus
 
 __all__ = ["ROUTES", "Service", "main"]
 
-_PARTS = (jobs, people, accounts, teams, roles, members, rules, locks, audit, data, admin, data_versions, quotas)
+_PARTS = (jobs, people, accounts, teams, roles, members, rules, locks, audit, data, admin, data_versions, quotas, gpus)
 ROUTES: list[Route] = [route for part in _PARTS for route in part.ROUTES]
 ROUTES.append(openapi_route(ROUTES))
 
@@ -93,7 +99,9 @@ class Service:
         self.store = Store(settings.database_url)
         self.engine = Engine()
         self.hub = HubApi(settings.hub_url, settings.secret("service-token"))
-        site = site_of(settings)
+        self.inventory = inventory_of(settings)
+        self.devices = DeviceKeeper(self.inventory, lambda: self.queue.wake())
+        site = replace(site_of(settings), devices=self.devices.devices)
         self.reconciler = Reconciler(
             self.store, self.engine, self.hub, settings.instance_id, settings.runs_dir, settings.stop_grace
         )
@@ -114,7 +122,7 @@ class Service:
         self.context = Context(
             settings=settings,
             site=site,
-            places=places_of(settings),
+            places=replace(places_of(settings), handover=self.devices.handover),
             store=self.store,
             hub_auth=hub_oauth(settings),
             engine=self.engine,
@@ -122,6 +130,7 @@ class Service:
             collector=self.collector,
             commits=self.commits,
             usage=self.usage,
+            devices=self.devices,
             data_limits=limits,
             afterwards=Afterwards(self.store),
             wake_queue=self.queue.wake,
@@ -160,8 +169,15 @@ class Service:
         await asyncio.to_thread(self.store.migrate)
         server = HTTPServer(BodyLimit(self.application()), max_body_size=SWALLOWED, xheaders=False)
         server.listen(self.settings.base_port + 2, "127.0.0.1")
+        if isinstance(self.inventory, NvmlGpus) and self.settings.gpu_handover == "auto":
+            with contextlib.suppress(
+                EngineUnavailable
+            ):  # then it stays the nvidia runtime, which is there nearly everywhere
+                self.inventory.handover = await self.engine.gpu_handover()
+        await self.devices.look()
         self.queue.start()
         guards = [
+            asyncio.create_task(self.devices.run_forever()),
             asyncio.create_task(LogGuard(self.store, self.settings.runs_dir).run()),
             asyncio.create_task(keep_network(NetworkKeeper(self.engine), self.context.places.network)),
             asyncio.create_task(self.disk_guard.watch_forever()),
@@ -210,6 +226,17 @@ def site_of(settings: Toolkit) -> Site:
         allowed_images=None if settings.allowed_images is None else tuple(settings.allowed_images),
         max_run_time=settings.max_run_time,
     )
+
+
+def inventory_of(settings: Toolkit) -> Inventory:
+    """Where the GPUs are known from."""
+    if settings.simulated_gpus:
+        return simulated(settings.simulated_gpus)
+    if settings.gpus is not None:
+        return declared(settings.gpus)
+    if not Path("/dev/nvidiactl").exists():
+        return DeclaredGpus()
+    return NvmlGpus("nvidia" if settings.gpu_handover == "auto" else settings.gpu_handover)
 
 
 def places_of(settings: Toolkit) -> Places:

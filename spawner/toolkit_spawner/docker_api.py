@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, Literal, TypeVar
 
 import docker
 import requests
@@ -148,6 +148,15 @@ class Engine:
         return str((await self.call(lambda client: client.info()))["Name"])
 
     # --- images -------------------------------------------------------------------------------------------------------
+
+    async def gpu_handover(self) -> Literal["cdi", "nvidia", "nodes"]:
+        """By what the engine gives GPUs to containers: CDI where there is a description of NVIDIA's devices (engine 25 or newer),
+        else its `nvidia` runtime, else only as device nodes."""
+        facts = await self.call(lambda client: client.info())
+        folders = [Path(folder) for folder in facts.get("CDISpecDirs") or []]
+        if any("nvidia" in file.name for folder in folders if folder.is_dir() for file in folder.iterdir()):
+            return "cdi"
+        return "nvidia" if "nvidia" in (facts.get("Runtimes") or {}) else "nodes"
 
     async def image(self, reference: str) -> dict[str, Any]:
         """The image's description. Raises `NoSuchObject` when it is not on this machine."""

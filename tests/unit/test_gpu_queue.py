@@ -219,7 +219,7 @@ def test_a_quota_holds_back_its_own_and_nobody_else(people: People) -> None:
     submit(people)
     with pytest.raises(Conflict, match="2 of 2 queued jobs"):
         submit(people)
-    with pytest.raises(Conflict, match="quota of account acme.alice"):
+    with pytest.raises(Conflict, match="beyond the quota"):
         submit(people, gpu=2)
     limit(people, "acme.alice", gpus=None, queued=None)
     end(people, others, exit_code=0)

@@ -13,7 +13,7 @@ from toolkit_client.call import API_PATH, Call, body_of, make_call, new_key, pag
 if TYPE_CHECKING:
     from toolkit_client.admin_models import Checkup, CleanUp
     from toolkit_client.models import Job, JobPatch, JobSpec, Me, NewUser, Page, QueueStatus, User
-    from toolkit_client.queue_models import JobWhy
+    from toolkit_client.queue_models import Gpu, JobWhy
 
 __all__ = [
     "API_PATH",
@@ -33,6 +33,7 @@ __all__ = [
     "get_queue",
     "get_why",
     "kill_job",
+    "list_gpus",
     "list_jobs",
     "list_users",
     "read_events",
@@ -156,6 +157,11 @@ def get_me() -> Call[Me]:
 
 def get_queue() -> Call[QueueStatus]:
     return make_call("GET", "/queue", reader("QueueStatus"))
+
+
+def list_gpus() -> Call[Page[Gpu]]:
+    """Who has each, since when, and how busy it is."""
+    return make_call("GET", "/gpus", page_reader("Gpu", "queue_models"))
 
 
 def get_checkup() -> Call[Checkup]:

@@ -11,7 +11,30 @@ from toolkit_client.job_spec import JobPatch
 from toolkit_client.models import JobState
 from toolkit_client.wire import WireModel
 
-__all__ = ["JobWhy", "WaitAhead", "WaitHolder", "WaitProposal", "WaitShort"]
+__all__ = ["Gpu", "JobWhy", "WaitAhead", "WaitHolder", "WaitProposal", "WaitShort"]
+
+
+class Gpu(WireModel):
+    """A device that is given out whole. null is unknown."""
+
+    uuid: str
+    model: str
+    node: str
+    mem: float | None = Field(default=None, description="GiB")
+    capability: float | None = Field(default=None, description="CUDA compute capability")
+    cuda_version: str | None = Field(default=None, description="the newest CUDA that the driver knows")
+    driver: str | None = None
+    tensor_cores: bool | None = None
+    state: Literal["free", "held", "drained"] = Field(description="drained: nobody gets it, see `reason`")
+    reason: str | None = None
+    job: str | None = None
+    job_name: str | None = None
+    account: str | None = None
+    user: str | None = None
+    since: datetime | None = Field(default=None, description="when it was given to the job that has it")
+    use: float | None = Field(default=None, description="how busy it is, from 0 to 1")
+    mem_used: float | None = Field(default=None, description="GiB")
+    temperature: float | None = Field(default=None, description="°C")
 
 
 class WaitShort(WireModel):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,9 +20,13 @@ from toolkit_hub.domain.mounts import launch_mounts
 from toolkit_hub.domain.site import Site
 from toolkit_hub.store.tables import Job, Run
 from toolkit_hub.volumes.layout import Volumes
-from toolkit_spawner.launch import JobNetwork, LaunchSpec
+from toolkit_spawner.launch import DeviceSpec, JobNetwork, LaunchSpec
 
 __all__ = ["Places", "launch_spec", "record_failure", "record_progress", "wanted"]
+
+
+def _no_device(uuid: str) -> DeviceSpec:
+    raise KeyError(uuid)
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,8 @@ class Places:
     network: JobNetwork
     pull_images: bool
     log_quota: int
+    #: How a container is given a GPU, by its UUID. Raises `KeyError`.
+    handover: Callable[[str], DeviceSpec] = _no_device
 
     def api_url(self, site: Site) -> str:
         """Where jobs reach the API: on their bridge, if the site lets them, else where everybody does."""
@@ -93,6 +100,7 @@ def _spec_of(session: Session, run: Run, site: Site, places: Places) -> LaunchSp
         runtime_dir=str(places.runtime_dir),
         home_dir=str(places.runs_dir / run.id / "home"),
         mounts=[] if started else launch_mounts(session, Volumes(places.data_root), job),
+        devices=[places.handover(uuid) for uuid in run.devices],
         accounts_dir=str(places.accounts_dir),
         network=places.network,
     )

@@ -32,6 +32,7 @@ COMMANDS = {
     "completion": ("toolkit_client.cli.completion:completion", "Print a script for your shell's completion."),
     "data": ("toolkit_client.cli.data:data", "Create, fill, list, read and share data (also: vfolder)."),
     "events": ("toolkit_client.cli.events:events", "Follow what happens."),
+    "gpu": ("toolkit_client.cli.gpu:gpu", "Show the site's GPUs, and who has them."),
     "job": ("toolkit_client.cli.job:job", "Submit, list, read, change and kill jobs (also: session)."),
     "lock": ("toolkit_client.cli.lock:lock", "Stop a user, role, key or job at once."),
     "login": ("toolkit_client.cli.login:login", "Sign in to a site and remember it."),
