@@ -1,0 +1,130 @@
+"""GPUs of a whole site, SIMULATED: containers get their own devices, urgent jobs make others step aside, the queue says why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.conftest import running
+from tests.support.invariants import check_invariants
+from tests.support.running_site import RunningSite, wait_until
+from toolkit_client.errors import InvalidRequest
+from toolkit_client.models import Job
+
+SLEEP = ("sh", "-c", "trap 'exit 143' TERM; echo up; while :; do sleep 0.1; done")
+#: Saves its work when it is told to go, as the docs show.
+SAVES = (
+    "bash",
+    "-c",
+    'out=/home/toolkit/data/$EAI_JOB_ID.$EAI_RUN_INDEX.txt; echo "run $EAI_RUN_INDEX" > $out; '
+    "trap 'read until _ < $TOOLKIT_PREEMPT_FILE; echo \"saved before $until\" >> $out; exit 0' TERM; "
+    "touch $TOOLKIT_CHECKPOINT_FILE; while :; do sleep 0.1; done",
+)
+
+
+@pytest.fixture(scope="module")
+def gpus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSite]:
+    """A site with two simulated GPUs, 8 CPUs and 8 GiB."""
+    values = "c.Toolkit.cpus = 8\nc.Toolkit.memory = 8.0\nc.Toolkit.overcommit = 1.0\nc.Toolkit.preempt_grace = 8"
+    yield from running(tmp_path_factory.mktemp("gpus") / "state", values, {"SIM_GPUS": "2"})
+
+
+def submit(site: RunningSite, *command: str, gpu: int = 1, **spec: object) -> Job:
+    return site.submit(*command, resources={"gpu": gpu, "cpu": 0.5, "mem": 0.25}, **spec)
+
+
+def devices_of(site: RunningSite, job: Job) -> set[str]:
+    """What a command in the job finds."""
+    done = site.client().jobs.commands(job.id).run(["sh", "-c", "ls /dev/nvidia* ; echo $NVIDIA_VISIBLE_DEVICES"])
+    return set(done.stdout.decode().split())
+
+
+def out(site: RunningSite, *words: str) -> str:
+    """What a command prints."""
+    done = site.cli(*words)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left(gpus: RunningSite) -> Iterator[None]:
+    yield
+    client = gpus.client()
+    for job in client.jobs.list(state="alive"):
+        client.jobs.kill(job.id)
+    wait_until(lambda: not list(client.jobs.list(state="alive")), "all jobs to end", 60)
+    check_invariants(gpus)
+
+
+def test_each_job_has_a_device_of_its_own_and_the_list_says_whose(gpus: RunningSite) -> None:
+    first, second = (submit(gpus, *SLEEP, name=name) for name in ("one", "two"))
+    third = submit(gpus, *SLEEP)
+    for job in (first, second):
+        gpus.wait_state(job.id, "RUNNING")
+    seen = [devices_of(gpus, job) for job in (first, second)]
+    assert {"/dev/nvidia0", "GPU-SIMULATED-0"} in seen
+    assert {"/dev/nvidia0", "GPU-SIMULATED-1"} in seen
+    listed = out(gpus, "gpu", "ls", "--fields", "uuid,state,jobName,account").split("\n")
+    assert sorted(line.split()[2] for line in listed[1:3]) == ["one", "two"]
+    assert all("held" in line and "acme.admin" in line for line in listed[1:3])
+    told = out(gpus, "job", "why", third.id)
+    assert told.startswith("waiting for 1 GPU: 2 of 2 in use  (1 of 1 in the queue)")
+    assert "GPUs of the kind: asks for 1, 0 of 2 free" in told
+    gpus.client().jobs.kill(first.id)
+    gpus.wait_state(third.id, "RUNNING")
+
+
+def test_a_job_without_gpus_sees_none(gpus: RunningSite) -> None:
+    job = submit(gpus, *SLEEP, gpu=0, environmentVars=[])
+    gpus.wait_state(job.id, "RUNNING")
+    assert devices_of(gpus, job) == {"void"}
+
+
+def test_what_cannot_be_is_refused_with_the_nearest_that_can(gpus: RunningSite) -> None:
+    with pytest.raises(InvalidRequest, match="3 GPUs on one machine") as told:
+        submit(gpus, "true", gpu=3)
+    assert "2 GPUs" in told.value.hint
+
+
+def test_a_preempted_job_saves_its_work_and_comes_again_with_a_file_for_each_run(gpus: RunningSite) -> None:
+    out(gpus, "data", "new", "logs")
+    low = submit(gpus, *SAVES, gpu=2, preemptable=True, restartable=True, data=["logs:/home/toolkit/data"])
+    gpus.wait_state(low.id, "RUNNING")
+    wait_until(lambda: "0.txt" in out(gpus, "data", "content", "ls", "logs"), "its first file", 20)
+    urgent = submit(gpus, "true", gpu=1)
+    gpus.wait_state(urgent.id, "SUCCEEDED")
+    seen = gpus.wait_state(low.id, "RUNNING")
+    assert [run.state for run in seen.runs] == ["INTERRUPTED", "RUNNING"]
+    assert seen.runs[0].state_info.startswith(f"stopped to make room for job {urgent.id}")
+    first = out(gpus, "data", "content", "cat", "logs", f"{low.id}.0.txt")
+    assert first.startswith("run 0\nsaved before 1"), first
+    wait_until(lambda: out(gpus, "data", "content", "ls", "logs").count(".1.txt") == 1, "its second file", 20)
+
+
+def test_a_victim_that_does_not_listen_is_gone_in_time(gpus: RunningSite) -> None:
+    low = submit(gpus, "sh", "-c", "trap '' TERM; while :; do sleep 0.1; done", gpu=2, preemptable=True)
+    gpus.wait_state(low.id, "RUNNING")
+    urgent = submit(gpus, "true", gpu=2)
+    gpus.wait_state(urgent.id, "SUCCEEDED", timeout=60)
+    assert gpus.wait_state(low.id, "INTERRUPTED").runs[0].exit_code == 137
+
+
+def test_a_proposal_starts_the_job(gpus: RunningSite) -> None:
+    holder = submit(gpus, *SLEEP)
+    wide = submit(gpus, "true", gpu=2)
+    gpus.wait_state(holder.id, "RUNNING")
+    found = gpus.client().why(wide.id)
+    number = next(place for place, one in enumerate(found.proposals, 1) if one.words == "with 1 GPU")
+    out(gpus, "job", "why", wide.id, "--apply", str(number))
+    gpus.wait_state(wide.id, "SUCCEEDED")
+
+
+def test_a_restart_of_the_service_keeps_the_devices_where_they_are(gpus: RunningSite) -> None:
+    jobs = [submit(gpus, *SLEEP) for _ in range(3)]
+    for job in jobs[:2]:
+        gpus.wait_state(job.id, "RUNNING")
+    before = [devices_of(gpus, job) for job in jobs[:2]]
+    gpus.unit("restart", "service")
+    assert [devices_of(gpus, job) for job in jobs[:2]] == before
+    assert gpus.client().jobs.get(jobs[2].id).state == "QUEUING"
