@@ -171,7 +171,9 @@ def test_why_a_job_waits_and_what_would_start_it_now(people: People) -> None:
     assert timedelta(minutes=59) < found.latest - clock.now() < timedelta(minutes=62)
     fewer = next(one for one in found.proposals if one.words == "with 1 GPU")
     with people.store.begin() as session:
-        jobs.change_job(session, people.site, people.actor(session, "bob"), waits.id, fewer.patch)
+        jobs.change_job(
+            session, people.site, people.actor(session, "bob"), waits.id, JobPatch.model_validate(fewer.patch)
+        )
     assert admit(people).starts == (waits.runs[0].id,), "a proposal is what it says"
     assert read(people, waits).resources.gpu == 1
 

@@ -110,11 +110,11 @@ class Resources(WireModel):
 class ResourcesPatch(WireModel):
     """Amounts of a waiting job that change; keys that are left out stay as they are."""
 
-    cpu: float | None = None
-    mem: float | None = None
-    gpu: int | None = None
-    gpu_mem: float | None = None
-    gpu_model: str | None = Field(default=None, description="null: any model")
+    cpu: Annotated[float, BeforeValidator(_number("CPU cores", 0.01, 4096))] = 1.0
+    mem: Annotated[float, BeforeValidator(_number("GiB", 0.05, 65536))] = 1.0
+    gpu: Annotated[int, BeforeValidator(_number("GPUs", 0, 4096, whole=True))] = 0
+    gpu_mem: Annotated[float, BeforeValidator(_number("GiB", 0, 65536))] = 0.0
+    gpu_model: _Line | None = Field(default=None, description="null: any model")
 
 
 class Port(WireModel):

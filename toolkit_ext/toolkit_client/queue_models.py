@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
-from toolkit_client.job_spec import JobPatch
 from toolkit_client.models import JobState
 from toolkit_client.wire import WireModel
 
@@ -68,7 +67,7 @@ class WaitProposal(WireModel):
     """A change with which the job would start now: the planner was run on it."""
 
     words: str
-    patch: JobPatch = Field(description="what `PATCH /jobs/{job}` takes to do it")
+    patch: dict[str, Any] = Field(description="what `PATCH /jobs/{job}` takes to do it")
     stops: int = Field(default=0, description="jobs that would be stopped for it")
     lost: float = Field(default=0.0, description="seconds of work that those would lose")
     overtakes: int = Field(default=0, description="waiting jobs that it would go before")

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from toolkit_client.models import JobPatch, JobState
+from toolkit_client.models import JobState
 from toolkit_client.queue_models import JobWhy, WaitAhead, WaitHolder, WaitProposal, WaitShort
 from toolkit_client.urn import job_urn
 from toolkit_hub.domain.access import Actor, allowed, authorise
@@ -136,13 +137,13 @@ def _in_words(change: Change) -> str:
     return f"with {' and '.join(parts)}".replace("with as a", "as a")
 
 
-def _patch(change: Change) -> JobPatch:
+def _patch(change: Change) -> dict[str, Any]:
     amounts = {"gpu": change.gpu, "gpuModel": change.gpu_model, "gpuMem": change.gpu_mem}
     amounts |= {"cpu": change.cpu, "mem": change.mem}
     resources: dict[str, object] = {name: value for name, value in amounts.items() if value is not None}
     if change.any_model:
         resources["gpuModel"] = None
-    body: dict[str, object] = {"resources": resources} if resources else {}
+    body: dict[str, Any] = {"resources": resources} if resources else {}
     if change.run_class is not None:
         body["preemptable"] = True
         body["restartable"] = change.run_class is RunClass.RESTARTABLE
@@ -150,4 +151,4 @@ def _patch(change: Change) -> JobPatch:
         body["bid"] = change.bid
     if change.max_run_time is not None:
         body["maxRunTime"] = int(change.max_run_time)
-    return JobPatch.model_validate(body)
+    return body
