@@ -266,8 +266,8 @@ def test_my_own_server(laptop: Laptop) -> None:
 
 
 def test_the_queue(laptop: Laptop) -> None:
-    assert json.loads(laptop("queue", "--format", "json"))["cpuTotal"] == 16
-    assert laptop("queue").splitlines()[0].split()[0] == "cpuHeld"
+    assert json.loads(laptop("queue", "--total", "--format", "json"))["cpuTotal"] == 16
+    assert laptop("queue").splitlines()[0].split()[0] == "position"
 
 
 def test_completion_in_bash(laptop: Laptop) -> None:

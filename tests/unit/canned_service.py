@@ -17,6 +17,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from toolkit_client.errors import NotFound, NotSignedIn, ToolkitError
 from toolkit_client.models import Event, Job, JobState, Me, QueueStatus, Resources, Run, User
+from toolkit_client.queue_models import QueuedJob
 
 API = "/services/toolkit/api/v1"
 TOKEN = "a-token-for-tests"
@@ -179,8 +180,21 @@ class Handler(BaseHTTPRequestHandler):
             case "POST", ["servers"]:
                 self._reply(201, _dump(self.service.jobs[0]))
             case "GET", ["queue"]:
-                held = QueueStatus(cpu_total=8, cpu_held=6.5, mem_total=32, mem_held=4, waiting=1, running=2)
-                self._reply(200, _dump(held))
+                held = {"cpuTotal": 8, "cpuHeld": 6.5, "memTotal": 32, "memHeld": 4, "gpuTotal": 2, "gpuHeld": 1}
+                self._reply(200, _dump(QueueStatus.model_validate({**held, "waiting": 1, "running": 2})))
+            case "GET", ["queue", "jobs"]:
+                asks: dict[str, Any] = {"gpu": 1, "cpu": 2, "mem": 4, "reason": "waiting for 1 GPU: 1 of 2 in use"}
+                mine = {
+                    "position": 1,
+                    "job": JOB_ID,
+                    "name": "train",
+                    "account": "acme.joe",
+                    "class": "normal",
+                    "bid": 3,
+                }
+                theirs = {"position": 2, "class": "interactive", "bid": 0}
+                items = [_dump(QueuedJob.model_validate({**one, **asks})) for one in (mine, theirs)]
+                self._reply(200, {"items": items, "next": None})
             case "GET", ["events"]:
                 self._events(request)
             case "GET", ["users"]:

@@ -13,7 +13,7 @@ from toolkit_client.call import API_PATH, Call, body_of, make_call, new_key, pag
 if TYPE_CHECKING:
     from toolkit_client.admin_models import Checkup, CleanUp
     from toolkit_client.models import Job, JobPatch, JobSpec, Me, NewUser, Page, QueueStatus, User
-    from toolkit_client.queue_models import Gpu, JobWhy
+    from toolkit_client.queue_models import Gpu, JobWhy, QueuedJob
 
 __all__ = [
     "API_PATH",
@@ -35,6 +35,7 @@ __all__ = [
     "kill_job",
     "list_gpus",
     "list_jobs",
+    "list_queue",
     "list_users",
     "read_events",
     "read_logs",
@@ -162,6 +163,11 @@ def get_queue() -> Call[QueueStatus]:
 def list_gpus() -> Call[Page[Gpu]]:
     """Who has each, since when, and how busy it is."""
     return make_call("GET", "/gpus", page_reader("Gpu", "queue_models"))
+
+
+def list_queue() -> Call[Page[QueuedJob]]:
+    """The jobs that wait, the next one to start first."""
+    return make_call("GET", "/queue/jobs", page_reader("QueuedJob", "queue_models"))
 
 
 def get_checkup() -> Call[Checkup]:

@@ -182,6 +182,8 @@ class QueueStatus(WireModel):
     cpu_held: float
     mem_total: float
     mem_held: float
+    gpu_total: int = Field(default=0, description="GPUs, drained ones included")
+    gpu_held: int = 0
     waiting: int
     running: int
 

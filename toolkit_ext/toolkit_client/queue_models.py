@@ -10,7 +10,7 @@ from pydantic import Field
 from toolkit_client.models import JobState
 from toolkit_client.wire import WireModel
 
-__all__ = ["Gpu", "JobWhy", "WaitAhead", "WaitHolder", "WaitProposal", "WaitShort"]
+__all__ = ["Gpu", "JobWhy", "QueuedJob", "WaitAhead", "WaitHolder", "WaitProposal", "WaitShort"]
 
 
 class Gpu(WireModel):
@@ -34,6 +34,22 @@ class Gpu(WireModel):
     use: float | None = Field(default=None, description="how busy it is, from 0 to 1")
     mem_used: float | None = Field(default=None, description="GiB")
     temperature: float | None = Field(default=None, description="°C")
+
+
+class QueuedJob(WireModel):
+    """A job in the queue; of one that you may not see only what it asks for."""
+
+    position: int | None = Field(default=None, description="from 1; null: it may not start yet, whatever is free")
+    job: str | None = None
+    name: str | None = None
+    account: str | None = None
+    user: str | None = None
+    class_: str = Field(alias="class", description="interactive, normal, preemptable or restartable")
+    bid: int
+    gpu: int
+    cpu: float
+    mem: float = Field(description="GiB")
+    reason: str
 
 
 class WaitShort(WireModel):

@@ -1,11 +1,11 @@
-"""``/me``, ``/users`` and ``/queue``."""
+"""``/me`` and ``/users``."""
 
 from __future__ import annotations
 
 from toolkit_client.access_models import Offboarding, UserPatch
-from toolkit_client.models import Me, NewUser, Page, QueueStatus, User
+from toolkit_client.models import Me, NewUser, Page, User
 from toolkit_hub.api.routing import Call, Route
-from toolkit_hub.domain import offboarding, queue_status, users
+from toolkit_hub.domain import offboarding, users
 
 __all__ = ["ROUTES"]
 
@@ -47,10 +47,6 @@ async def enable(call: Call) -> User:
 async def offboard(call: Call) -> User:
     reference, wanted = call.path_arguments["user"], call.body(Offboarding)
     return await call.context.store.write(offboarding.offboard_user, call.actor, reference, wanted)
-
-
-async def queue(call: Call) -> QueueStatus:
-    return await call.context.store.read(queue_status.queue_status, call.context.site, call.actor)
 
 
 ROUTES = [
@@ -95,5 +91,4 @@ ROUTES = [
         Offboarding,
         User,
     ),
-    Route("GET", "/queue", "How much there is, what is held, who waits", "organization:get", queue, answer=QueueStatus),
 ]

@@ -6,7 +6,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from toolkit_client.models import JobState, QueueStatus
-from toolkit_hub.domain import runs
+from toolkit_hub.domain import ledger, runs
 from toolkit_hub.domain.access import Actor, authorise
 from toolkit_hub.domain.site import Site
 from toolkit_hub.store.tables import Run
@@ -23,6 +23,8 @@ def queue_status(session: Session, site: Site, actor: Actor) -> QueueStatus:
         cpu_held=held.cpu,
         mem_total=site.total.mem,
         mem_held=held.mem,
+        gpu_total=len(site.devices()),
+        gpu_held=len(ledger.holders(session)),
         waiting=counts.get(JobState.QUEUING, 0),
         running=sum(counts.get(state, 0) for state in runs.HOLDING),
     )

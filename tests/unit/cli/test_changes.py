@@ -138,11 +138,13 @@ def test_start_tells_why_it_waits_and_prints_the_address(service: Service, cli: 
 
 
 def test_queue(cli: Cli) -> None:
-    assert (
-        cli("queue")
-        == "cpuHeld cpuTotal memHeld memTotal running waiting\n6.5     8        4       32       2       1\n"
-    )
-    assert cli("queue", "--field", "waiting") == "1\n"
+    lines = cli("queue").splitlines()
+    assert lines[0].split() == ["position", "job", "name", "account", "class", "bid", "gpu", "cpu", "mem", "reason"]
+    assert lines[1].split()[:6] == ["1", JOB_ID, "train", "acme.joe", "normal", "3"]
+    assert lines[2].split()[:5] == ["2", "-", "-", "interactive", "0"], "one that the caller may not see"
+    assert cli.err == "held: 1 of 2 GPUs, 6.5 of 8 CPUs, 4 of 32 GiB; 2 jobs run, 1 wait\n"
+    assert cli("queue", "--total", "--field", "waiting") == "1\n"
+    assert cli("queue", "--total").split()[:2] == ["gpuHeld", "gpuTotal"]
 
 
 # --- events --------------------------------------------------------------------------------------------------------------
