@@ -57,6 +57,7 @@ from toolkit_hub.keeping.project_limits import ProjectLimits
 from toolkit_hub.keeping.usage_keeper import UsageKeeper
 from toolkit_hub.pages.access import AccessPage
 from toolkit_hub.pages.api_page import ApiPage
+from toolkit_hub.pages.cluster import cluster_specs
 from toolkit_hub.pages.data import data_specs
 from toolkit_hub.pages.handlers import page_specs
 from toolkit_hub.queue.disk_guard import DiskGuard
@@ -152,6 +153,7 @@ class Service:
             *url_specs(ROUTES, self.context),
             (f"{SERVICE_PREFIX}api/?", ApiPage, {"context": self.context, "routes": ROUTES}),
             (f"{SERVICE_PREFIX}access/?", AccessPage, {"context": self.context}),
+            *cluster_specs(self.context),
             *data_specs(self.context),
             *page_specs(self.context),
         ]
