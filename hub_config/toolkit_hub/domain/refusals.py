@@ -48,15 +48,15 @@ def who_could(session: Session, subject: Subject, action: str, urn: str, reason:
         return "ask whoever locked it, or an administrator; `toolkit lock ls` shows locks"
     if decide(asked, subject, action, resource).reason != reason:
         return "ask an administrator"
-    if subject.type == "job":
-        return (
-            "the token of a batch job acts on that job only: give it a role with `--role`, or use an interactive job, which "
-            "carries your rights"
-        )
     if withheld(subject, action):
         return "do it yourself: in a browser, or with `toolkit login` on a machine of your own"
     if reserved(subject.id, action, resource):
         return f"nobody can give you that; {shown or urn} can be shared only if it was started with --shareable"
+    if subject.type == "job" and subject.also is None:
+        return (
+            "the token of a batch job acts on that job only: give it a role with `--role`, or use an interactive job, which "
+            "carries your rights"
+        )
     ids = [way.subject_id for way in who(world, action, resource)]
     names = known_users(session, subject, ids, resource.organization_id)
     if not names:
