@@ -134,7 +134,7 @@ def test_a_batch_job_acts_on_itself_alone_and_is_told_so(start: Callable[..., Jo
     assert said(inside.run(["toolkit", "job", "ls", "--field", "id"])) == job_id
     for words in (["job", "submit", "--", "true"], ["data", "new", "mine"]):
         refused(inside.run(["toolkit", *words]), 4, f"job:{job_id}", "acts on that job only", "--role")
-    refused(inside.run(["toolkit", "data", "push", "from-server", "/etc/hostname"]), 5, "no such data")
+    refused(inside.run(["toolkit", "data", "push", "from-server", "/etc/hostname"]), 5, "no such data", "mount it")
 
 
 def test_with_a_role_a_batch_job_has_the_roles_rights_and_no_others(

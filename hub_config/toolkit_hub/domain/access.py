@@ -364,6 +364,8 @@ def no_such(kind: str, session: Session | None = None, actor: Actor | None = Non
 
 
 def _no_such(session: Session | None, actor: Actor | None, kind: str, reference: str | None) -> tuple[str, str]:
+    if actor is not None and kind == "data" and actor.subject.type == "job" and actor.subject.also is None:
+        return "no such data", refusals.ALONE
     hint = "check the id or the full name; you may also lack the right to see it"
     if session is not None and actor is not None and reference:
         meant = refusals.similar(session, actor.subject, kind, reference)

@@ -20,8 +20,13 @@ from toolkit_hub.store.access_tables import Data, Lock, Role, Team
 from toolkit_hub.store.tables import Account, Organization, User
 from toolkit_hub.store.world import SqlWorld
 
-__all__ = ["known_users", "living_users", "locked", "similar", "who_could"]
+__all__ = ["ALONE", "known_users", "living_users", "locked", "similar", "who_could"]
 
+#: For code in a job that acts as nothing but the job.
+ALONE = (
+    "the token of a batch job acts on that job only. For data, mount it: `toolkit job submit --data NAME:/path …`; for more, "
+    "give it a role with `--role`, or use an interactive job, which carries your rights"
+)
 #: Names that a refusal gives.
 _SHOWN = 3
 #: Names that a mistyped one is compared with.
@@ -53,10 +58,7 @@ def who_could(session: Session, subject: Subject, action: str, urn: str, reason:
     if reserved(subject.id, action, resource):
         return f"nobody can give you that; {shown or urn} can be shared only if it was started with --shareable"
     if subject.type == "job" and subject.also is None:
-        return (
-            "the token of a batch job acts on that job only: give it a role with `--role`, or use an interactive job, which "
-            "carries your rights"
-        )
+        return ALONE
     ids = [way.subject_id for way in who(world, action, resource)]
     names = known_users(session, subject, ids, resource.organization_id)
     if not names:
