@@ -45,6 +45,7 @@ SPEC_FIELDS = (
     "resources",
     "ports",
     "interactive",
+    "shareable",
     "preemptable",
     "restartable",
     "maxRunTime",
