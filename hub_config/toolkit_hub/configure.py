@@ -280,6 +280,15 @@ class Toolkit(Configurable):
     def _default_job_api_port(self) -> int:
         return self.base_port + 2
 
+    job_data_port = Int(
+        help="""Port of the data host for jobs on the same address, by which they push and pull data. Default: `base_port` + 3, as
+        the gate's own, where there is a `job_api_port`. 0: there is none.""",
+    ).tag(config=True)
+
+    @default("job_data_port")
+    def _default_job_data_port(self) -> int:
+        return self.base_port + 3 if self.job_api_port else 0
+
     log_retention = Int(
         90,
         min=0,

@@ -15,5 +15,6 @@ def job_network(settings: Toolkit) -> JobNetwork:
         instance=settings.instance_id,
         internet=settings.job_internet,
         api_port=settings.job_api_port,
+        data_port=settings.job_data_port,
         denied=settings.job_denied_networks,
     )

@@ -38,16 +38,20 @@ def actions_page() -> str:
         "",
         "*on* is the resource whose URN is asked about: the thing itself, or for `new` what it is made in. What somebody has no",
         "`get` of does not exist for them (404). **Dangerous** marks what gives more than it seems to: rights of others, or",
-        "code that runs as somebody else.",
+        "code that runs as somebody else. *in jobs*: what code in a job that carries its creator's rights may do with them; the",
+        "rest they do in person.",
         "",
         "Made from the code by `python -m toolkit_hub.reference_docs docs`.",
     ]
     for resource in RESOURCE_TYPES:
-        lines += ["", f"## `{resource}`", "", "| action | on | opens | dangerous |", "|---|---|---|---|"]
+        lines += ["", f"## `{resource}`", "", "| action | on | opens | dangerous | in jobs |", "|---|---|---|---|---|"]
         for item in ACTIONS.values():
             if item.resource == resource:
                 dangerous = "**dangerous**" if item.dangerous else ""
-                lines.append(f"| `{item.name}` | {' or '.join(item.asked_of)} | {item.opens} | {dangerous} |")
+                carried = "yes" if item.carried else ""
+                lines.append(
+                    f"| `{item.name}` | {' or '.join(item.asked_of)} | {item.opens} | {dangerous} | {carried} |"
+                )
     return "\n".join(lines) + "\n"
 
 

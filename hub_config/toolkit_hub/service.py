@@ -145,6 +145,7 @@ class Service:
             default_handler_class=NotFoundHandler,
             default_handler_args={"context": self.context},
             log_function=log_request,
+            toolkit_for_jobs=True,
         )
 
     def application(self) -> Application:

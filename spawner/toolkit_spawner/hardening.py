@@ -43,6 +43,8 @@ def run_file(spec: LaunchSpec, command: list[str] | None) -> dict[str, Any]:
         "command": command,
         "workdir": spec.workdir,
         "secret": spec.secret,
+        # Not in the container's own environment, which everybody reads who may look at containers.
+        "environment": {"TOOLKIT_TOKEN": spec.token} if spec.token else {},
         "base_url": spec.base_url,
         "control_port": CONTROL_PORT,
         "lab_port": LAB_PORT,

@@ -19,6 +19,7 @@ class JobNetwork(BaseModel):
     instance: str
     internet: bool = Field(True, description="False: no way out at all")
     api_port: int = Field(0, description="port of the service's job API on the bridge's own address; 0: none")
+    data_port: int = Field(0, description="port of the gate's data host for jobs on the same address; 0: none")
     denied: list[str] = Field([], description="IPv4 networks that jobs do not reach, besides those that they never do")
 
 
@@ -57,6 +58,7 @@ class LaunchSpec(BaseModel):
     command: list[str] | None = Field(description="None: the image's own command; empty: none, a user's own server")
     workdir: str
     environment: dict[str, str]
+    token: str = Field("", repr=False, description="the job's own; it never reaches the engine")
     cpu: float
     mem: float = Field(description="GiB")
     stop_grace: int

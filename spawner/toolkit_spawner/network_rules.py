@@ -65,8 +65,8 @@ def rules(network: JobNetwork, gateway: str, resolvers: Sequence[str], refuse: s
         forwarded += [f"-o {other} -j {refuse}" for other in OTHER_BRIDGES]
     else:
         forwarded.append(f"-j {refuse}")
-    if network.api_port:
-        local.append(f"-d {gateway}/32 -p tcp --dport {network.api_port} -j ACCEPT")
+    ours = [port for port in (network.api_port, network.data_port) if port]
+    local += [f"-d {gateway}/32 -p tcp --dport {port} -j ACCEPT" for port in ours]
     local.append(f"-j {refuse}")
     return [f"-A {jobs} {rule}" for rule in forwarded] + [f"-A {host} {rule}" for rule in local]
 

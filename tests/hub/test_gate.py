@@ -123,7 +123,7 @@ def test_others_do_not_see_the_job_and_administrators_do(house: House, job: str)
 
 
 def test_on_a_users_own_server_nobody_else_runs_code(house: House) -> None:
-    own = house.job(kind="server")
+    own = house.job(kind="server", carries_rights=True)
     status, message = error(house.ask(house.host(own, lab=True), "/", headers=house.token("root")))
     assert status == 403
     assert "job:exec" in message
@@ -311,7 +311,7 @@ def test_on_the_hubs_origin_tokens_are_checked_like_everywhere(house: House, job
     path = f"/user/alice/{house.server_name(job)}/api/status"
     assert house.ask_proxy_side(path, headers={"Authorization": "token 0000000000000000"}).status_code == 401
     assert house.ask_proxy_side(path, headers=house.token("bob")).status_code == 404
-    own = house.job(kind="server")
+    own = house.job(kind="server", carries_rights=True)
     path = f"/user/alice/{house.server_name(own)}/api/status"
     assert house.ask_proxy_side(path, headers=house.token("root")).status_code == 403
     assert house.ask_proxy_side("/hub/home", headers=house.token()).status_code == 404

@@ -184,7 +184,7 @@ def test_how_to_redirect_stdout_and_stderr_to_a_file(people: Persons) -> None:
 def test_inside_a_job_content_is_mounted(people: Persons) -> None:
     people("toolkit data new acme.joe.inside contents")
     ls = "toolkit data content ls acme.joe.inside"
-    told = people(f"toolkit job submit --follow --exit-code -- bash -c '{ls} 2>&1'", code={1, 3, 4})
+    told = people(f"toolkit job submit --follow --exit-code -- bash -c '{ls} 2>&1'", code={1, 3, 4, 5})
     assert "mount it: `toolkit job submit --data NAME:/path" in told
 
 

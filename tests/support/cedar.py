@@ -7,7 +7,7 @@ from typing import Any
 
 import cedarpy
 
-from tests.support.worlds import MemoryWorld
+from tests.support.worlds import CARRIED, MemoryWorld
 from toolkit_hub.policy.actions import ACTIONS
 from toolkit_hub.policy.matching import actions_for
 from toolkit_hub.policy.statements import Statement
@@ -19,6 +19,7 @@ forbid(principal, action, resource) when { principal.organization != resource.s0
 forbid(principal, action, resource) when { resource.stopped } unless { context.verb == "lock" };
 forbid(principal, action == Action::"job:exec", resource)
   when { resource has private_to && principal.name != resource.private_to };
+forbid(principal, action, resource) when { principal.carried } unless { context.carried };
 """
 
 
@@ -78,7 +79,7 @@ def _request(subject: Subject, action: str, resource: Resource) -> dict[str, Any
         "principal": f'Subject::"{subject.id}"',
         "action": f'Action::"{action}"',
         "resource": _resource_uid(resource),
-        "context": {"verb": ACTIONS[action].verb},
+        "context": {"verb": ACTIONS[action].verb, "carried": action in CARRIED},
     }
 
 
@@ -100,6 +101,7 @@ def _subjects(world: MemoryWorld, subject: Subject) -> list[dict[str, Any]]:
             "parents": [{"type": "Subject", "id": group} for group in sorted(parents.get(name, ()))],
             "attrs": {
                 "name": name,
+                "carried": name == subject.id and bool(subject.carried_by),
                 "stopped": name == subject.id and bool(subject.stopped),
                 "organization": subject.organization_id,
             },

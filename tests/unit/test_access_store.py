@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import event, insert, select
+from sqlalchemy import event, insert, select, update
 from sqlalchemy.orm import Session
 
 from tests.support import worlds
@@ -29,12 +29,15 @@ MADE = {"created": NOW, "created_by": "tests"}
 
 
 @contextmanager
-def stored(store: Store, world: MemoryWorld, locked: frozenset[str] = frozenset()) -> Iterator[Session]:
-    """The world as rows, for as long as the block takes."""
+def stored(
+    store: Store, world: MemoryWorld, locked: frozenset[str] = frozenset(), *, carrying: bool = False
+) -> Iterator[Session]:
+    """The world as rows, for as long as the block takes. `carrying`: all jobs carry the rights of u1, who made them."""
     clock.set_clock(NOW.timestamp)
     try:
         with store.engine.connect() as connection, Session(bind=connection) as session:
             _write(session, world, locked)
+            session.execute(update(Job).values(carries_rights=carrying))
             yield session
             session.rollback()
     finally:
@@ -122,16 +125,20 @@ def test_a_locked_user_may_nothing(
 
 
 @ON_STORE
-@given(world=worlds.worlds(), question=worlds.questions)
-def test_allowed_and_who_and_the_list_say_the_same(store: Store, world: MemoryWorld, question: tuple[str, str]) -> None:
+@given(world=worlds.worlds(), question=worlds.questions, carrying=st.booleans())
+def test_allowed_and_who_and_the_list_say_the_same(
+    store: Store, world: MemoryWorld, question: tuple[str, str], carrying: bool
+) -> None:
     """allowed(u, a, x) ⇔ u ∈ who(a, x) ⇔ x ∈ list(u, a)."""
     action, urn = question
     kind = access.resource_type(urn)
     model = {"user": User, "team": Team, "account": Account, "role": Role, "job": Job, "data": Data}.get(
         kind, Organization
     )
-    with stored(store, world) as session:
-        found = {way.subject_id for way in who(SqlWorld(session, NOW), action, Resource(urn))}
+    with stored(store, world, carrying=carrying) as session:
+        _, _, resource = SqlWorld(session, NOW).ask(Subject("u1", "user", ORGANIZATION), action, urn)
+        assert resource.private_to == ("u1" if carrying and kind == "job" else None)
+        found = {way.subject_id for way in who(SqlWorld(session, NOW), action, resource)}
         for user in worlds.USERS:
             subject = Subject(user, "user", ORGANIZATION)
             may = access.decision(session, subject, action, urn).allowed
@@ -181,7 +188,7 @@ def test_a_locked_job_and_a_users_own_server(store: Store) -> None:
     urn = worlds.URNS["job"][0]
     with stored(store, world) as session:
         job = session.get_one(Job, urn.rpartition(":")[2])
-        job.kind = "server"
+        job.carries_rights = True
         may = {
             user: access.decision(session, Subject(user, "user", ORGANIZATION), "job:exec", urn)
             for user in ("u1", "u2")

@@ -72,6 +72,10 @@ def _fill(connection: sa.Connection) -> None:
     numbers = {"cpu": 1.0, "mem": 1.0, "bid": 0, "max_run_time": 0}
     flags = {"interactive": False, "preemptable": False, "restartable": False}
     add("jobs", **job, **words, **numbers, **flags, **made)
+    server = {**job, "id": id_of("server"), "seq": 2, "account_id": id_of("halice")}
+    add("jobs", **server, **words | {"kind": "server"}, **numbers, **flags | {"interactive": True}, **made)
+    sitting = {**job, "id": id_of("sitting"), "seq": 3}
+    add("jobs", **sitting, **words, **numbers, **flags | {"interactive": True}, **made)
     run = {
         "id": id_of("run"),
         "job_id": job["id"],
@@ -109,6 +113,10 @@ def test_rows_of_before_are_kept_and_get_their_roles(old_store: Store) -> None:
             assert actor is not None
             assert access.allowed(session, actor, "job:exec", job) == may
             assert access.allowed(session, actor, "organization:maintain", ORGANIZATION) == (name == "root")
+            sitting = job.replace(id_of("job"), id_of("sitting"))
+            assert access.allowed(session, actor, "job:exec", sitting) == may, "others may be in it"
+            server = f"{ORGANIZATION}:account:{id_of('halice')}:job:{id_of('server')}"
+            assert access.allowed(session, actor, "job:exec", server) == (name == "alice")
 
 
 def test_what_refers_to_a_remade_table_still_does(old_store: Store) -> None:

@@ -242,6 +242,48 @@ def test_nobody_else_runs_code_in_a_users_own_server() -> None:
     assert [way.subject_id for way in who(world, "job:exec", server)] == ["u1"]
 
 
+@many
+@given(worlds.worlds(), st.sampled_from(USERS), st.sampled_from(worlds.URNS["job"]), worlds.subjects(stopped=False))
+def test_nobody_but_its_creator_enters_a_job_that_carries_rights(
+    world: MemoryWorld, creator: str, urn: str, subject: Subject
+) -> None:
+    """Whatever rules there are, and with a statement on just this job and one on everything for everybody besides."""
+    for_all = [PolicyRow("all", name, parse_statement(f"job:exec@{urn}+*")) for name in worlds.SUBJECTS]
+    open_wide = replace(world, policies=[*world.policies, *for_all])
+    own = parse_statement(f"job:exec@{urn}").atoms
+    carrying = Resource(urn, private_to=creator, private_name="acme.joe")
+    for rules_of_now in (world, open_wide):
+        for asks in (subject, replace(subject, own=(*subject.own, *own))):
+            decided = decide(rules_of_now, asks, "job:exec", carrying)
+            if asks.id != creator:
+                assert (decided.allowed, decided.vetoed) == (False, True)
+                assert decided.reason == "this job carries the rights of acme.joe; only acme.joe can enter it"
+                assert not explain(rules_of_now, asks, "job:exec", carrying).proofs
+        assert {way.subject_id for way in who(rules_of_now, "job:exec", carrying)} <= {creator}
+    may = decide(open_wide, Subject(creator, "user", ORGANIZATION), "job:exec", carrying)
+    assert may.allowed, "the creator, by a statement like anybody"
+    # Of what else can be done with it nothing changes.
+    for action in ("job:get", "job:set", "job:lock"):
+        assert allowed(world, subject, action, carrying) == allowed(world, subject, action, Resource(urn))
+
+
+@many
+@given(worlds.worlds(), st.sampled_from(USERS), worlds.questions)
+def test_a_jobs_token_may_what_its_user_may_but_for_what_outlasts_it(
+    world: MemoryWorld, user: str, question: tuple[str, str]
+) -> None:
+    action, urn = question
+    person = Subject(user, "user", ORGANIZATION)
+    carried = replace(person, carried_by="a1-j1")
+    may = allowed(world, person, action, Resource(urn))
+    assert allowed(world, carried, action, Resource(urn)) == (may and action in worlds.CARRIED)
+
+
+def test_what_a_job_may_do_with_its_users_rights_is_written_down() -> None:
+    assert {name for name, action in ACTIONS.items() if action.carried} == worlds.CARRIED
+    assert not {name for name in worlds.CARRIED if ACTIONS[name].dangerous} - {"job:exec"}
+
+
 def test_a_jobs_token_may_act_on_that_job_and_with_its_role() -> None:
     own = parse_statement(f"job:get+job:set@{JOB}").atoms
     job = Subject("a1-j1", "job", ORGANIZATION, own=own)

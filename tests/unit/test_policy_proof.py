@@ -54,7 +54,7 @@ def test_a_no_has_reasons_and_near_misses(
         return
     assert why.decision.reason
     assert all(exists(world, way, subject.roots) for way in why.nearest)
-    vetoed = subject.stopped or resource.stopped or resource.private_to
+    vetoed = why.decision.vetoed
     for way in why.nearest:
         missed = not action_matches(way.held.atom.action, action) or not urn_matches(
             way.held.atom.pattern, resource.urn

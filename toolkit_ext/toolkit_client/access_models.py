@@ -297,6 +297,7 @@ class AuditRecord(WireModel):
     seq: int
     time: datetime
     actor: str
+    via: str = Field(default="", description="URN of the job whose token acted for the actor")
     action: str
     urn: str
     outcome: Literal["done", "refused"]

@@ -202,6 +202,10 @@ class JobSpec(WireModel):
         default_factory=list, max_length=32, description="ports that the job's host serves beside 8080"
     )
     interactive: bool = Field(default=False, description="goes before other jobs; limited in number per user")
+    shareable: bool = Field(
+        default=False,
+        description="of an interactive job: others may be given job:exec; the job then carries none of its creator's rights",
+    )
     preemptable: bool = Field(default=False, description="may be stopped to make room; goes after normal jobs")
     restartable: bool = Field(
         default=False, description="goes back to the queue when it is interrupted; goes after preemptable jobs"

@@ -122,6 +122,10 @@ class Job(WireModel):
         default=None, description="the same, as they were found then; null in a list, which does not look for them"
     )
     role: str | None = None
+    carries_rights: bool = Field(
+        default=False, description="code in it has its creator's rights, so only the creator can have job:exec"
+    )
+    shareable: bool = Field(default=False, description="as it was submitted")
     resources: Resources
     ports: list[Port] = Field(default_factory=list)
     interactive: bool = False

@@ -34,7 +34,9 @@ async def archive(call: Call) -> Data:
 
 
 async def transfer(call: Call) -> DataHostAddress:
-    return DataHostAddress(url=call.context.settings.data_url)
+    context = call.context
+    near = context.places.data_url() if call.for_jobs else None
+    return DataHostAddress(url=near or context.settings.data_url)
 
 
 ROUTES = [

@@ -75,6 +75,11 @@ class Call:
     def context(self) -> Context:
         return self.handler.context
 
+    @property
+    def for_jobs(self) -> bool:
+        """Whether it came to the address that only jobs reach."""
+        return bool(self.handler.settings.get("toolkit_for_jobs"))
+
     def body(self, model: type[BodyT]) -> BodyT:
         """The request's JSON. Raises `InvalidRequest` naming each field that is wrong."""
         return parse_body(model, self.handler.request.body)

@@ -133,7 +133,7 @@ def _restart(unit: str) -> str:
 
 
 def check_ports(patient: Patient) -> Iterator[Finding]:
-    """Only the first two ports are for others; the jobs' API may have the address of the jobs' own bridge besides."""
+    """Only the first two ports are for others; the ways for jobs may have the address of the jobs' own bridge besides."""
     site, listening = patient.site, listening_addresses()
     bridge = address_of_bridge(site.jobs_bridge)
     public = ipaddress.ip_address(site.bind_ip) if site.bind_ip else ipaddress.ip_address("0.0.0.0")
@@ -141,7 +141,7 @@ def check_ports(patient: Patient) -> Iterator[Finding]:
     for offset, name in enumerate(PORT_NAMES):
         port = site.base_port + offset
         wide = sorted(str(address) for address in listening.get(port, ()) if not address.is_loopback)
-        if port == site.job_api_port:
+        if port in (site.job_api_port, site.job_data_port):
             wide = [address for address in wide if address != bridge]
         if wide and (offset >= PUBLIC_PORTS or public.is_loopback):
             words = f"port {port} ({name}) listens on {', '.join(wide)}, and only this machine should reach it"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import ColumnElement, Executable, bindparam, select
@@ -62,7 +62,8 @@ class Actor:
     """Who makes a request: a signed-in user, a role by its key, or a job by its own token.
 
     `user_id` is the user who stands for it in what it makes: of a role its service user, of a job the user who submitted it.
-    `name` is that user's name, `full_name` what events and the audit log call the actor. `key_id` is the role key's.
+    `name` is that user's name, `full_name` what events and the audit log call the actor. `key_id` is the role key's. `via`
+    is the URN of the job whose token acts for a user, since the job carries their rights.
     """
 
     user_id: str
@@ -75,6 +76,7 @@ class Actor:
     request_id: str = ""
     address: str = ""
     key_id: str = ""
+    via: str = ""
 
     @property
     def shown_name(self) -> str:
@@ -239,10 +241,17 @@ def _job_actor(session: Session, job_id: str, alive: bool, request_id: str, addr
     job = session.get_one(Job, job_id)
     creator = job.creator
     full_name = f"{creator.full_name}/job:{job.id}"
-    locked = session.scalar(select(Lock.resource_type).where(Lock.resource_id == creator.id)) is not None
-    if not alive or locked:
-        reason = "the run has ended" if not alive else "the user who submitted it is locked"
+    reason = "" if alive else "the run has ended"
+    locks = set(session.scalars(select(Lock.resource_type).where(Lock.resource_id.in_((job.id, creator.id)))))
+    if alive and locks:
+        reason = "the job is locked" if "job" in locks else "the user who submitted it is locked"
+    user = actor_by_id(session, creator.id, request_id, address) if job.carries_rights else None
+    if job.carries_rights and user is None:
+        reason = reason or "the user whose rights it carries has left"
+    if reason:
         raise DeadKey(f"the token of job {job.id}", job.urn, reason, "a job's own token counts while its run lasts")
+    if user is not None:
+        return replace(user, subject=replace(user.subject, carried_by=job.id), via=job.urn)
     own = (Atom("job:get", job.urn), Atom("job:set", job.urn))
     organization = creator.organization
     subject = Subject(job.id, "job", organization.id, "", own, job.role_id)
@@ -315,7 +324,7 @@ def authorise(session: Session, actor: Actor, action: str, urn: str) -> None:
         session.info.setdefault(GRANTED_BY, {})[actor.subject.id, action] = decided.reason
         return
     kind = resource_type(urn)
-    seen = may_see(session, actor, urn)
+    seen = may_see(session, actor, urn) or (ACTIONS[action].verb == "new" and _is_account_of(actor.subject, urn))
     if seen and action == "role:get":
         return
     if seen or actor.subject.stopped:
@@ -326,6 +335,11 @@ def authorise(session: Session, actor: Actor, action: str, urn: str) -> None:
         raise Refused(message, hint, action, urn, decided.reason)
     reference = session.info.get(ASKED_AS, {}).get(urn)
     raise Hidden(*_no_such(session, actor, kind, reference), action, urn, decided.reason)
+
+
+def _is_account_of(subject: Subject, urn: str) -> bool:
+    """Whether it is the account that the job belongs to whose token asks: of that one the job's own row tells."""
+    return subject.type == "job" and any(atom.pattern.startswith(f"{urn}:job:") for atom in subject.own)
 
 
 def stopped(actor: Actor, action: str) -> Refused:
@@ -350,6 +364,8 @@ def no_such(kind: str, session: Session | None = None, actor: Actor | None = Non
 
 
 def _no_such(session: Session | None, actor: Actor | None, kind: str, reference: str | None) -> tuple[str, str]:
+    if actor is not None and kind == "data" and actor.subject.type == "job" and actor.subject.also is None:
+        return "no such data", refusals.ALONE
     hint = "check the id or the full name; you may also lack the right to see it"
     if session is not None and actor is not None and reference:
         meant = refusals.similar(session, actor.subject, kind, reference)

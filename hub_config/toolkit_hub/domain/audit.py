@@ -71,6 +71,7 @@ def record(
             time=clock.now(),
             actor=(actor.full_name if actor else SYSTEM)[:255],
             actor_urn=_urn_of(session, actor) if actor else "",
+            via=actor.via if actor else "",
             action=_plain(action, 64),
             urn=_plain(urn, 255),
             outcome=outcome,

@@ -21,7 +21,7 @@ from toolkit_hub.policy.grants import earlier, not_held
 from toolkit_hub.policy.world import Atom, Held
 from toolkit_hub.store.access_tables import Lock, PolicyAtom
 
-__all__ = ["check_joining", "check_statement", "held_by"]
+__all__ = ["check_joining", "check_statement", "held_by", "held_by_group"]
 
 #: Atoms named in a refusal.
 TOLD = 3
@@ -52,6 +52,11 @@ def held_by(session: Session, actor: Actor) -> list[Held]:
     locked = set(session.scalars(select(Lock.resource_id)))
     own = [Held(atom, subject.id, "") for atom in subject.own]
     return own + _rights(session, groups_above(session, subject.roots, without=locked))
+
+
+def held_by_group(session: Session, group_id: str) -> list[Atom]:
+    """All that members of the group have by it."""
+    return [held.atom for held in _rights(session, groups_above(session, [group_id]))]
 
 
 def _rights(session: Session, until: dict[str, datetime | None]) -> list[Held]:

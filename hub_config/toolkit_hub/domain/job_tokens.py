@@ -1,4 +1,5 @@
-"""The token that a run carries: it may look at and change its own job, and what the job's role may.
+"""The token of a run: it may look at and change its own job, and what the job's role may; where the job carries its creator's
+rights, it acts as the creator (`domain.access.actor_by_key`).
 
 It is derived from the run's secret, so it is stored nowhere, and ends with the run.
 """

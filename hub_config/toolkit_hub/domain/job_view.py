@@ -91,6 +91,8 @@ def row_to_json(
         "data": spec.get("data", []),
         "mounts": None if has_mounts(job) else [],
         "role": spec.get("role"),
+        "carriesRights": job.carries_rights,
+        "shareable": spec.get("shareable", False),
         "resources": spec.get("resources", {}),
         "ports": spec.get("ports", []),
         "interactive": job.interactive,

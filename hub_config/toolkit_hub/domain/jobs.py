@@ -18,6 +18,7 @@ from toolkit_hub.domain.job_view import has_mounts, job_to_wire
 from toolkit_hub.domain.site import Site
 from toolkit_hub.domain.submission import (
     ALIVE,
+    carries_rights,
     check_interactive_limit,
     check_name,
     check_possible,
@@ -175,6 +176,7 @@ def _new_job(session: Session, site: Site, actor: Actor, account: Account, spec:
         check_interactive_limit(session, site, actor)
     creator = session.get_one(User, actor.user_id)
     role = role_of_job(session, actor, spec.role) if spec.role is not None else None
+    carries = carries_rights(actor, spec)
     image = spec.image or site.default_image
     # A retry repeats what ran; it takes no name from anybody.
     kept = spec.model_copy(update={"image": image, "enforce_name": False})
@@ -185,6 +187,7 @@ def _new_job(session: Session, site: Site, actor: Actor, account: Account, spec:
         creator_id=creator.id,
         creator=creator,
         role_id=role.id if role else None,
+        carries_rights=carries,
         name=spec.name,
         state=JobState.QUEUING,
         state_info="waiting for its turn",

@@ -50,6 +50,12 @@ class Places:
         address = address_of_bridge(self.network.bridge) if port else None
         return f"http://{address}:{port}" if address else site.public_url
 
+    def data_url(self) -> str | None:
+        """Where the content of data goes in and out for jobs, if they have a way of their own."""
+        port = self.network.data_port
+        address = address_of_bridge(self.network.bridge) if port else None
+        return f"http://{address}:{port}" if address else None
+
 
 def launch_spec(session: Session, site: Site, places: Places, owner: str, server: str) -> LaunchSpec:
     """The spec of the run behind the named server, with the folders of its data made.
@@ -87,8 +93,8 @@ def _spec_of(session: Session, run: Run, site: Site, places: Places) -> LaunchSp
         pull=places.pull_images and job.image_digest is None and may_pull(site, job.image),
         command=[] if own_server else spec.command,
         workdir=spec.workdir,
-        environment=environment_of(job, run, spec)
-        | {"TOOLKIT_URL": places.api_url(site), "TOOLKIT_TOKEN": job_token(run)},
+        environment=environment_of(job, run, spec) | {"TOOLKIT_URL": places.api_url(site)},
+        token=job_token(run),
         cpu=min(job.cpu, os.cpu_count() or job.cpu),  # the engine refuses to give one container more than there is
         mem=job.mem,
         stop_grace=site.stop_grace,

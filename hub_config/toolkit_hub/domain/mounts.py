@@ -48,7 +48,7 @@ def resolve_mounts(session: Session, actor: Actor, account: Account, items: list
     for position, mount in enumerate(parse_mounts(items)):
         found = resolve.find_data(session, actor, mount.name, account)
         if found.account.archived is not None:
-            raise no_such("data")
+            raise no_such("data", session, actor, mount.name)
         authorise(session, actor, "data:get", found.urn)
         version_id = _version_id(session, found, mount)
         rows.append(

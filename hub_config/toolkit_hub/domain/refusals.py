@@ -13,15 +13,20 @@ from toolkit_client.urn import user_urn
 from toolkit_hub import clock
 from toolkit_hub.domain.names import split_name
 from toolkit_hub.domain.visibility import visible_rows
-from toolkit_hub.policy.decision import decide
+from toolkit_hub.policy.decision import decide, reserved, withheld
 from toolkit_hub.policy.proof import who
 from toolkit_hub.policy.world import Subject
 from toolkit_hub.store.access_tables import Data, Lock, Role, Team
 from toolkit_hub.store.tables import Account, Organization, User
 from toolkit_hub.store.world import SqlWorld
 
-__all__ = ["known_users", "living_users", "locked", "similar", "who_could"]
+__all__ = ["ALONE", "known_users", "living_users", "locked", "similar", "who_could"]
 
+#: For code in a job that acts as nothing but the job.
+ALONE = (
+    "the token of a batch job acts on that job only. For data, mount it: `toolkit job submit --data NAME:/path …`; for more, "
+    "give it a role with `--role`, or use an interactive job, which carries your rights"
+)
 #: Names that a refusal gives.
 _SHOWN = 3
 #: Names that a mistyped one is compared with.
@@ -48,6 +53,12 @@ def who_could(session: Session, subject: Subject, action: str, urn: str, reason:
         return "ask whoever locked it, or an administrator; `toolkit lock ls` shows locks"
     if decide(asked, subject, action, resource).reason != reason:
         return "ask an administrator"
+    if withheld(subject, action):
+        return "do it yourself: in a browser, or with `toolkit login` on a machine of your own"
+    if reserved(subject.id, action, resource):
+        return f"nobody can give you that; {shown or urn} can be shared only if it was started with --shareable"
+    if subject.type == "job" and subject.also is None:
+        return ALONE
     ids = [way.subject_id for way in who(world, action, resource)]
     names = known_users(session, subject, ids, resource.organization_id)
     if not names:

@@ -90,6 +90,7 @@ def why(session: Session, actor: Actor, rule: str, user: str | None = None) -> R
     world = world_of(session)
     _, subject, resource = world.ask(subject, question.action, question.pattern)
     found = proof.explain(world, subject, question.action, resource)
+    grantable = not found.decision.allowed and not found.decision.vetoed
     return RuleAnswer(
         allowed=found.decision.allowed,
         subject=name,
@@ -97,8 +98,8 @@ def why(session: Session, actor: Actor, rule: str, user: str | None = None) -> R
         urn=question.pattern,
         named=_named(session, actor, [question.pattern])[question.pattern],
         reason="" if found.decision.allowed else found.decision.reason,
-        grantors=[] if found.decision.allowed else _grantors(session, actor, question, subject.id),
-        smallest="" if found.decision.allowed else str(found.smallest),
+        grantors=_grantors(session, actor, question, subject.id) if grantable else [],
+        smallest=str(found.smallest) if grantable else "",
         **_proofs(session, actor, subject, name, found),
     )
 

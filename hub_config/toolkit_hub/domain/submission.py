@@ -5,14 +5,15 @@ from __future__ import annotations
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from toolkit_client.errors import Conflict, InvalidRequest
+from toolkit_client.errors import Conflict, InvalidRequest, PermissionDenied
 from toolkit_client.models import ALIVE_STATES, JobSpec
 from toolkit_hub.domain.access import Actor, authorise
-from toolkit_hub.domain.granting import check_joining
+from toolkit_hub.domain.granting import check_joining, held_by_group
 from toolkit_hub.domain.images import check_image
 from toolkit_hub.domain.queue_state import limits_of, request_of, waiting_runs
 from toolkit_hub.domain.resolve import find_role
 from toolkit_hub.domain.site import Site
+from toolkit_hub.policy.matching import carried
 from toolkit_hub.queue.planning import RunClass, WaitingRun, check_submit, impossible
 from toolkit_hub.queue.planning import asked as asked_words
 from toolkit_hub.store.access_tables import Role
@@ -20,6 +21,7 @@ from toolkit_hub.store.tables import Account, Job, User
 
 __all__ = [
     "ALIVE",
+    "carries_rights",
     "check_interactive_limit",
     "check_name",
     "check_possible",
@@ -118,7 +120,30 @@ def role_of_job(session: Session, actor: Actor, reference: str) -> Role:
     role = find_role(session, actor, reference)
     authorise(session, actor, "role:get", role.urn)
     check_joining(session, actor, role.id, None)
+    beyond = [atom for atom in held_by_group(session, role.id) if actor.via and not carried(atom)]
+    if beyond:
+        raise PermissionDenied(
+            f"the role {reference} holds {beyond[0]}, which a job may not do with its user's rights, nor hand on",
+            "submit it in a browser or on a machine of your own, or name a role that holds less",
+        )
     return role
+
+
+def carries_rights(actor: Actor, spec: JobSpec) -> bool:
+    """Whether code in the job is to have the rights of whoever submits it: of a person, for an interactive job that is
+    neither shareable nor has a role's rights.
+
+    Raises `PermissionDenied` when a job that carries rights asks: they would go from job to job, and never end.
+    """
+    if not spec.interactive or spec.shareable or spec.role is not None or actor.subject.type != "user":
+        return False
+    if actor.via:
+        raise PermissionDenied(
+            f"an interactive job carries its user's rights, so only the user starts one; this is the token of job "
+            f"{actor.subject.carried_by}",
+            "start it in a browser or on a machine of your own; or with `shareable`, or not interactive: then it carries none",
+        )
+    return True
 
 
 def hub_name_of(user: User) -> str:

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from toolkit_hub import clock
 from toolkit_hub.policy.actions import ACTIONS
+from toolkit_hub.policy.decision import withheld
 from toolkit_hub.policy.matching import actions_for
 from toolkit_hub.policy.reach import Reach, reach
 from toolkit_hub.policy.world import Subject
@@ -22,7 +23,7 @@ __all__ = ["in_reach", "reach_of", "visible_rows"]
 def reach_of(session: Session, subject: Subject, action: str, *templates: tuple[str, ...]) -> list[Reach]:
     """What `subject` may do `action` to, of the resources whose URNs have the form `ORG:` and a template; one for each."""
     subject = SqlWorld(session, clock.now()).now_of(subject)
-    if subject.stopped:
+    if subject.stopped or withheld(subject, action):
         return [Reach(False) for _ in templates]
     held = SqlWorld(session, clock.now()).held_actions(subject.roots, actions_for(action))
     atoms = [*(one.atom for one in held), *subject.own]
@@ -49,6 +50,8 @@ def visible_rows(session: Session, subject: Subject, action: str, model: type[An
     where = and_(here, in_reach(found, id=model.id, account=model.account_id))
     if model is Job and verb != "lock":
         where = and_(where, Job.id.not_in(select(Lock.resource_id)))
+    if action == "job:exec":
+        where = and_(where, Job.carries_rights.is_(False) | (Job.creator_id == subject.id))
     return where
 
 

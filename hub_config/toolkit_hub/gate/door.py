@@ -45,7 +45,7 @@ _RELOAD_QUEUED_S = 3
 
 
 class Door:
-    """Answers the requests of both listeners."""
+    """Answers the requests of all listeners."""
 
     def __init__(
         self,
@@ -127,6 +127,10 @@ class Door:
             self._live.cut(claims)
             return response
         raise NotFound("the gate has nothing at this address", f"the job is at {host.origin}/")
+
+    async def from_job(self, visit: Visit) -> web.StreamResponse:
+        """A request on the address that only jobs reach: the content of data, and nothing else. Raises `ToolkitError`."""
+        return await self._data.answer(visit.request, visit.id, visit.named)
 
     # --- the side for the proxy: the hub's /user/OWNER/SERVER/ --------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""The gate as a process: two listeners, the request log, and an end that no visitor notices.
+"""The gate as a process: its listeners, the request log, and an end that no visitor notices.
 
 A new gate may serve beside an old one on the same listening sockets (`toolkit_hub.host.gate_keeper` keeps them); the old one
 then gets SIGTERM, takes nothing new and serves out what it has. A second SIGTERM, or SIGINT, ends it at once.
@@ -19,6 +19,7 @@ from aiohttp import web
 
 from toolkit_client.errors import InternalError, ServiceUnavailable, ToolkitError
 from toolkit_hub import clock
+from toolkit_hub.bridge import listen_on_bridge
 from toolkit_hub.configure import Toolkit
 from toolkit_hub.domain.afterwards import Afterwards
 from toolkit_hub.gate.data.host import DataHost
@@ -51,7 +52,7 @@ Answerer = Callable[[Visit], Awaitable[web.StreamResponse]]
 
 
 class Gate:
-    """Both listeners and what they share. Belongs to the running event loop.
+    """The listeners and what they share. Belongs to the running event loop.
 
     `listeners`: sockets of `open_listeners` that this gate shares with others; without them it opens its own.
     """
@@ -76,6 +77,7 @@ class Gate:
         self._servers: list[web.Server] = []
         self._busy: set[web.RequestHandler] = set()
         self._tasks: list[asyncio.Task[None]] = []
+        self._for_jobs: asyncio.Task[None] | None = None
         self._draining = False
 
     async def start(self) -> None:
@@ -83,9 +85,27 @@ class Gate:
         sockets = open_listeners(self._site) if self._sockets is None else self._sockets
         self._tasks = [asyncio.create_task(self._live.run()), asyncio.create_task(self._afterwards.run_forever())]
         for listener, answerer in zip(sockets, (self._door.at_job_host, self._door.from_proxy), strict=True):
-            await self._listen(listener, answerer)
+            await self._listen(self._server(answerer), sock=listener)
+        if self._site.job_data_port:
+            self._for_jobs = asyncio.create_task(self._listen_for_jobs())
+            self._tasks.append(self._for_jobs)
 
-    async def _listen(self, listener: socket.socket, answerer: Answerer) -> None:
+    async def _listen(self, server: web.Server, **where: Any) -> asyncio.Server:
+        listener = await asyncio.get_running_loop().create_server(server, backlog=BACKLOG, **where)
+        self._listeners.append(listener)
+        return listener
+
+    async def _listen_for_jobs(self) -> None:
+        """On the address of the jobs' bridge; beside another gate, which may be at its end."""
+        server, port = self._server(self._door.from_job), self._site.job_data_port
+
+        async def listen(address: str) -> Callable[[], None]:
+            listener = await self._listen(server, host=address, port=port, reuse_port=True)
+            return listener.close
+
+        await listen_on_bridge(self._site.jobs_bridge, f"the data host (port {port})", listen)
+
+    def _server(self, answerer: Answerer) -> web.Server:
         async def handle(request: web.BaseRequest) -> web.StreamResponse:
             return await self._handle(request, answerer)
 
@@ -100,7 +120,7 @@ class Gate:
             max_field_size=_HEADER_LIMIT,
         )
         self._servers.append(server)
-        self._listeners.append(await asyncio.get_running_loop().create_server(server, sock=listener, backlog=BACKLOG))
+        return server
 
     def _request(self, message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
         """While the gate ends, each answer says that its connection is not kept."""
@@ -111,6 +131,8 @@ class Gate:
     async def drain(self, limit_s: float = DRAIN_LIMIT_S) -> None:
         """Take nothing new, and return when everything under way is done or `limit_s` seconds have passed."""
         self._draining = True
+        if self._for_jobs is not None:
+            self._for_jobs.cancel()
         for listener in self._listeners:
             listener.close()
         log.info("ending: %d requests and connections are served out", len(self._busy))

@@ -20,6 +20,7 @@ from toolkit_hub.configure import SERVICE_PREFIX
 from toolkit_hub.domain import gate_sessions, job_list, jobs
 from toolkit_hub.domain.access import Actor, allowed, authorise
 from toolkit_hub.domain.job_view import as_wire
+from toolkit_hub.domain.site import Site
 
 __all__ = ["page_specs"]
 
@@ -120,8 +121,14 @@ class JobPage(PageHandler):
     action = "job:get"
 
     async def get(self, reference: str) -> None:
-        job = await self.context.store.read(jobs.get_job, self.context.site, self.actor, reference)
-        self.show("job.html", job=job, open_lab=self.get_query_argument("open", "") == "lab")
+        job, may_enter = await self.context.store.read(_job_on_page, self.context.site, self.actor, reference)
+        self.show("job.html", job=job, may_enter=may_enter, open_lab=self.get_query_argument("open", "") == "lab")
+
+
+def _job_on_page(session: Session, site: Site, actor: Actor, reference: str) -> tuple[Job, bool]:
+    """The job, and whether the actor may run code in it."""
+    job = jobs.get_job(session, site, actor, reference)
+    return job, allowed(session, actor, "job:exec", job.urn)
 
 
 class JobApp(PageHandler):

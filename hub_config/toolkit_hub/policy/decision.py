@@ -2,8 +2,9 @@
 
 1. Who is stopped (locked, disabled) may nothing, and to what is stopped nothing may be done but locking and unlocking it.
 2. Nothing reaches into another organization.
-3. Code in a user's own server runs with its user's rights, so nobody else ever runs code there.
-4. Otherwise one atom that matches, held by the subject or a group that it is in at any depth, is enough.
+3. Where code runs with its user's rights (their own server, their interactive jobs), nobody else ever runs code.
+4. The token of such a job may do what its user may, but for what would outlast the job: giving rights, taking them away.
+5. Otherwise one atom that matches, held by the subject or a group that it is in at any depth, is enough.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from .actions import ACTIONS
 from .matching import actions_for, patterns_for, urn_matches
 from .world import Held, Resource, Subject, World
 
-__all__ = ["Decision", "decide", "matching_atoms", "reserved", "veto"]
+__all__ = ["Decision", "decide", "matching_atoms", "reserved", "veto", "withheld"]
 
 
 #: Why not, when there is no veto.
@@ -23,11 +24,12 @@ NOTHING_ALLOWS = "no statement allows it"
 
 @dataclass(frozen=True)
 class Decision:
-    """`held` is the atom that allows it, `reason` the same in words, or why not."""
+    """`held` is the atom that allows it, `reason` the same in words, or why not. `vetoed`: no statement could allow it."""
 
     allowed: bool
     held: Held | None
     reason: str
+    vetoed: bool = False
 
 
 def decide(world: World, subject: Subject, action: str, resource: Resource) -> Decision:
@@ -36,7 +38,7 @@ def decide(world: World, subject: Subject, action: str, resource: Resource) -> D
         raise KeyError(action)
     refusal = veto(subject, action, resource)
     if refusal:
-        return Decision(False, None, refusal)
+        return Decision(False, None, refusal, vetoed=True)
     found = matching_atoms(world, subject, action, resource)
     if found:
         return Decision(True, found[0], f"allowed by {found[0].atom}")
@@ -49,7 +51,14 @@ def veto(subject: Subject, action: str, resource: Resource) -> str:
         return subject.stopped
     if subject.organization_id != resource.organization_id:
         return "it belongs to another organization"
+    if withheld(subject, action):
+        return f"that is not among what a job may do with its user's rights, and this is the token of job {subject.carried_by}"
     return reserved(subject.id, action, resource)
+
+
+def withheld(subject: Subject, action: str) -> bool:
+    """Whether it is left out of the rights that a job carries, whatever its user holds."""
+    return bool(subject.carried_by) and not ACTIONS[action].carried
 
 
 def reserved(subject_id: str, action: str, resource: Resource) -> str:
@@ -57,7 +66,8 @@ def reserved(subject_id: str, action: str, resource: Resource) -> str:
     if resource.stopped and ACTIONS[action].verb != "lock":
         return resource.stopped
     if action == "job:exec" and resource.private_to not in (None, subject_id):
-        return "a user's own server runs with its user's rights, so nobody else may run code there"
+        owner = resource.private_name or resource.private_to
+        return f"this job carries the rights of {owner}; only {owner} can enter it"
     return ""
 
 

@@ -15,7 +15,7 @@ from functools import lru_cache
 from .actions import ACTIONS
 from .world import Atom
 
-__all__ = ["SHAPES", "action_matches", "actions_for", "contains", "patterns_for", "urn_matches"]
+__all__ = ["SHAPES", "action_matches", "actions_for", "carried", "contains", "patterns_for", "urn_matches"]
 
 #: The forms that URNs have, by the type of what they name. A part in braces stands for any id.
 SHAPES: dict[str, tuple[tuple[str, ...], ...]] = {
@@ -68,6 +68,11 @@ def actions_for(action: str) -> tuple[str, ...]:
     """Every action pattern that matches `action`."""
     resource, _, verb = action.partition(":")
     return action, f"{resource}:*", f"*:{verb}", "*"
+
+
+def carried(atom: Atom) -> bool:
+    """Whether all that the atom allows is among what a job may do with the rights that it carries."""
+    return all(action.carried for action in ACTIONS.values() if action_matches(atom.action, action.name))
 
 
 def contains(outer: Atom, inner: Atom) -> bool:

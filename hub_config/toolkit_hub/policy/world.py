@@ -44,7 +44,8 @@ class Subject:
     """Who asks: a user, a role (by its key), or a job (by its own token).
 
     `own` are rights that need no policy: a job's on itself. `also` is the role whose rights a job's token has besides.
-    `stopped` says why every decision is no (locked, disabled); empty: it is not.
+    `stopped` says why every decision is no (locked, disabled); empty: it is not. `carried_by`: of a user, the id of the job
+    whose token acts for them, which may do less than they themselves.
     """
 
     id: str
@@ -53,6 +54,7 @@ class Subject:
     stopped: str = ""
     own: tuple[Atom, ...] = ()
     also: str | None = None
+    carried_by: str = ""
 
     @property
     def roots(self) -> tuple[str, ...]:
@@ -62,11 +64,13 @@ class Subject:
 
 @dataclass(frozen=True)
 class Resource:
-    """What is asked about. `stopped`: why every decision about it is no. `private_to`: the one user who may run code in it."""
+    """What is asked about. `stopped`: why every decision about it is no. `private_to`: the one user whose rights code in this
+    job has, and who alone may run code in it; `private_name` is what they are called."""
 
     urn: str
     stopped: str = ""
     private_to: str | None = None
+    private_name: str = ""
 
     @property
     def organization_id(self) -> str:

@@ -154,6 +154,7 @@ class AuditEntry(Base):
     time: Mapped[datetime] = mapped_column(index=True)
     actor: Mapped[str] = mapped_column(String(255), index=True, doc="full name of who acted, or `toolkit`")
     actor_urn: Mapped[str] = mapped_column(String(255), default="")
+    via: Mapped[str] = mapped_column(String(255), default="", doc="URN of the job whose token acted for the actor")
     action: Mapped[str] = mapped_column(String(64))
     urn: Mapped[str] = mapped_column(String(255), index=True)
     outcome: Mapped[str] = mapped_column(String(16), doc="done | refused")

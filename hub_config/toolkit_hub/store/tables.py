@@ -189,6 +189,9 @@ class Job(Base):
     tags: Mapped[list[Any]] = mapped_column(JSON, default=list)
     retry_of: Mapped[str | None] = mapped_column(ForeignKey("jobs.id"), doc="the job that this one repeats")
     role_id: Mapped[str | None] = mapped_column(String(36), doc="the role whose rights the job's own token has")
+    carries_rights: Mapped[bool] = mapped_column(
+        default=False, doc="its token acts as its creator, so nobody else may run code in it; never changed"
+    )
     spec: Mapped[dict[str, Any]] = mapped_column(doc="the JobSpec as submitted, defaults filled in")
     created: Mapped[datetime]
 

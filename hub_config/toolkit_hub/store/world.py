@@ -46,7 +46,9 @@ UNION ALL SELECT 'user', CASE WHEN archived IS NULL THEN 'disabled' ELSE 'archiv
 
 _OF_RESOURCE = """
 SELECT 'jobs', why, NULL, resource_id, NULL, NULL FROM locks WHERE resource_id = :resource
-UNION ALL SELECT 'job', kind, NULL, creator_id, NULL, NULL FROM jobs WHERE id = :resource"""
+UNION ALL SELECT 'job', o.name || '.' || u.name, NULL, u.id, NULL, NULL
+    FROM jobs j JOIN users u ON u.id = j.creator_id JOIN organizations o ON o.id = u.organization_id
+    WHERE j.id = :resource AND j.carries_rights"""
 
 _ASK = " UNION ALL".join((_HELD, _STOPPED, _OF_RESOURCE))
 
@@ -110,19 +112,19 @@ class SqlWorld:
             subject=subject.id,
             resource=resource_id if is_job else "",
         )
-        held, stopped, resource_stopped, private_to = [], "", "", None
+        held, stopped, resource_stopped, private_to, private_name = [], "", "", None, ""
         for kind, *row in rows:
             if kind == "held":
                 held.append(self._held(row))
             elif kind == "job":
-                private_to = row[2] if row[0] == "server" else None
+                private_to, private_name = row[2], row[0]
             elif kind == "jobs":
                 resource_stopped = _locked("job", row[0])
             else:
                 stopped = _stopped(subject, kind, row[0])
         if stopped:
             subject = replace(subject, stopped=stopped)
-        return _Asked(self, held), subject, Resource(urn, resource_stopped, private_to)
+        return _Asked(self, held), subject, Resource(urn, resource_stopped, private_to, private_name)
 
     def now_of(self, subject: Subject) -> Subject:
         """The subject, stopped if it is locked or disabled by now."""

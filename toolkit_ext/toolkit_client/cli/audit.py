@@ -55,8 +55,8 @@ def audit() -> None:
 def ls(state: State, /, *, limit: int | None, reverse: bool, output: Output, **filters: Any) -> None:
     """List the audit log, newest first: time, actor, action, outcome, URN, and the statement or the reason.
 
-    Without options: the last 24 hours. With any of them, all times that they do not exclude. `data`, `requestId` and
-    `address` are fields, too.
+    Without options: the last 24 hours. With any of them, all times that they do not exclude. `via`, `data`,
+    `requestId` and `address` are fields, too.
 
     Needs organization:audit for all of it, account:audit for what was done in an account, and nothing for what you did.
     """

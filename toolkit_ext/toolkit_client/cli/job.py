@@ -46,6 +46,7 @@ SPEC_FIELDS = (
     "resources",
     "ports",
     "interactive",
+    "shareable",
     "preemptable",
     "restartable",
     "maxRunTime",

@@ -24,6 +24,7 @@ KEYS = {
     "role": "role",
     "ports": "ports",
     "interactive": "interactive",
+    "shareable": "shareable",
     "preemptable": "preemptable",
     "restartable": "restartable",
     "max_run_time": "maxRunTime",
@@ -117,7 +118,13 @@ FLAGS = (
         "-I/ ",
         "--interactive/--non-interactive",
         default=None,
-        help="Goes before other jobs; limited in number per user.",
+        help="Goes before other jobs; limited in number per user. It carries your rights, and only you can enter it.",
+    ),
+    click.option(
+        "--shareable",
+        is_flag=True,
+        default=None,
+        help="Of an interactive job: it carries none of your rights, and others may be given job:exec.",
     ),
     click.option(
         "--preemptable/--non-preemptable", default=None, help="May be stopped to make room. Default: it may not."

@@ -60,7 +60,7 @@ class JobInit:
     def __init__(self, run: Run, log: Log) -> None:
         self._run = run
         self._log = log
-        self._environment = initial_environment()
+        self._environment = {**initial_environment(), **run.environment}
         self._server = JobServer(run, self._environment)
         self._exec: ExecService | None = None
         self._command: int | None = None

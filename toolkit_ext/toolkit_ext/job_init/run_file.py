@@ -22,6 +22,10 @@ class Run:
         self.command = None if command is None else [str(word) for word in _list(command)]
         self.workdir = str(fields.get("workdir") or "/")
         self.secret = str(fields["secret"])
+        # Variables for the command and all that runs beside it, which the engine is not told of.
+        self.environment = {
+            str(name).encode(): str(value).encode() for name, value in _dict(fields.get("environment", {})).items()
+        }
         self.base_url = str(fields["base_url"])
         self.control_port = _number(fields["control_port"])
         self.lab_port = _number(fields["lab_port"])
@@ -38,6 +42,12 @@ class Run:
 def _number(value: object) -> int:
     if not isinstance(value, int):
         raise TypeError(f"{value!r} is not a number")
+    return value
+
+
+def _dict(value: object) -> dict[object, object]:
+    if not isinstance(value, dict):
+        raise TypeError(f"{value!r} is not an object")
     return value
 
 
