@@ -74,7 +74,7 @@ class App:
 
     def __init__(self, ip: str, port: int = 8080) -> None:
         self.ip, self.port = ip, port
-        self.sent = self.got = 0
+        self.sent = self.got = self.asked = 0
         self.read_on = threading.Event()
         self.open_streams = 0
 
@@ -82,6 +82,7 @@ class App:
         app = web.Application(client_max_size=2**30)
         app.router.add_get("/ws", self._websocket)
         app.router.add_get("/flood", self._flood)
+        app.router.add_get("/pour", self._pour)
         app.router.add_get("/deaf", self._deaf)
         app.router.add_get("/stream", self._stream)
         app.router.add_get("/broken", self._broken)
@@ -96,6 +97,7 @@ class App:
         await self._runner.cleanup()
 
     async def _echo(self, request: web.Request) -> web.Response:
+        self.asked += 1
         digest, size = hashlib.sha256(), 0
         async for piece in request.content.iter_any():
             digest.update(piece)
@@ -139,6 +141,15 @@ class App:
             await reply.send_bytes(number.to_bytes(4, "big") * 16384)
             self.sent += 65536
         await reply.close()
+        return reply
+
+    async def _pour(self, request: web.Request) -> web.StreamResponse:
+        """64 MiB as fast as they are taken."""
+        reply = web.StreamResponse()
+        await reply.prepare(request)
+        for _ in range(1024):
+            await reply.write(bytes(65536))
+            self.sent += 65536
         return reply
 
     async def _deaf(self, request: web.Request) -> web.WebSocketResponse:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.metadata
 import os
 from contextlib import AbstractContextManager
+from dataclasses import replace
+from functools import partial
 
 from aiohttp import web
 
@@ -19,7 +21,7 @@ from toolkit_client.errors import (
 from toolkit_hub.configure import Toolkit
 from toolkit_hub.gate.data.host import DataHost
 from toolkit_hub.gate.forward import Target, Unreachable, Upstream, forward, raw_target
-from toolkit_hub.gate.headers import Passage
+from toolkit_hub.gate.headers import KEY_HEADER, Passage
 from toolkit_hub.gate.identity import Identities, bearer_token, foreign
 from toolkit_hub.gate.job_server import JobServers
 from toolkit_hub.gate.live import Live, LiveConnections
@@ -31,6 +33,7 @@ from toolkit_hub.gate.streams import RunStreams, stream_of
 from toolkit_hub.gate.tunnel import is_upgrade, tunnel
 from toolkit_hub.gate.views import Views
 from toolkit_hub.gate.visit import Visit
+from toolkit_hub.gate.within import Within
 from toolkit_hub.store import Store
 
 __all__ = ["HEALTH_PATH", "Door"]
@@ -94,7 +97,8 @@ class Door:
         if not host.lab:
             view = await self._views.look(host.job_id)
             if view is not None and view.ports.get(host.port):
-                return await self._arrive(visit, view, host.port, target, Passage("", host.scheme, host.name))
+                passage = Passage("", host.scheme, host.name, public=True)
+                return await self._arrive(visit, view, host.port, target, passage)
         claims = await self._identities.claims(request.headers, host.name)
         view = await self._rights.look(visit, host.job_id, claims, server_path(target) if host.lab else None)
         if view is None:
@@ -195,6 +199,8 @@ class Door:
         self, visit: Visit, view: View, port: int | None, target: str, passage: Passage
     ) -> web.StreamResponse:
         """Find what the address means now, for somebody who is let in."""
+        if passage.public or KEY_HEADER in visit.request.headers:
+            passage = replace(passage, authorization=await self._identities.is_for_app(visit.request.headers))
         job_page = f"{self._site.public_url}/services/toolkit/jobs/{view.job_id}"
         visit.link = Link(job_page, "The job's page")
         if not view.alive:
@@ -205,8 +211,9 @@ class Door:
         if run is None or not run.reachable:
             return self._not_yet(visit, view)
         if port is not None:
-            hint = f"the job's own web server must listen on 0.0.0.0 port {port}; the job's log shows what it says"
-            to = Target(run.ip or "", port, passage, f"port {port} of this job", hint)
+            hint = f"the job's own web server must listen on port {port}; the job's log shows what it says"
+            within = Within(run.id, port, partial(self._streams.dial, run, visit.user, port))
+            to = Target(run.ip or "", port, passage, f"port {port} of this job", hint, within)
             return await self._pass(visit, view, port, target, to)
         elsewhere = _lab_elsewhere(visit.request, view, run, target)
         if elsewhere is not None:
@@ -215,7 +222,8 @@ class Door:
         stream = stream_of(visit.request, path.rest) if path else None
         if stream is not None:
             with self._watched(visit, view, None):
-                return await self._streams.join(visit.request, run, visit.user, stream)
+                opened = partial(self._rights.opened, visit, view, "tcp" if stream else "exec", stream)
+                return await self._streams.join(visit.request, run, visit.user, stream, opened)
         return await self._to_job_server(visit, view, run, target, passage)
 
     def _not_yet(self, visit: Visit, view: View) -> web.Response:
@@ -236,7 +244,7 @@ class Door:
         self, visit: Visit, view: View, run: RunPlace, target: str, passage: Passage
     ) -> web.StreamResponse:
         """To the job server, which is started first if need be, and once more if it has died since."""
-        secret_passage = Passage(passage.user, passage.scheme, passage.host, run.secret, passage.cookies)
+        secret_passage = replace(passage, secret=run.secret)
         to = Target(run.ip or "", LAB_PORT, secret_passage, "this job's JupyterLab server", "try again")
         for again in (True, False):
             waiting = await self._started(visit, run)

@@ -12,7 +12,7 @@ from typing import Any, cast
 import aiohttp
 from aiohttp import web
 
-from toolkit_hub.gate.forward import Target, Upstream, relay
+from toolkit_hub.gate.forward import Target, Upstream, answer_of, relay
 from toolkit_hub.gate.headers import outbound
 from toolkit_hub.gate.pages import BadGateway
 
@@ -40,11 +40,9 @@ async def tunnel(upstream: Upstream, request: web.BaseRequest, target: str, to: 
 
     Raises `BadGateway` and `Unreachable` as long as nothing has been answered.
     """
-    async with upstream.ask(request, target, to, upgrade=True) as response:
+    async with upstream.ask(request, target, to, upgrade=True) as (response, from_within):
         if response.status != 101:
-            if response.status < 200:
-                raise BadGateway(f"{to.what} answers with status {response.status}", to.hint)
-            return await relay(request, response, to)
+            return await relay(request, answer_of(response), to, from_within=from_within)
         connection = response.connection
         if (
             response.headers.get("Upgrade", "").lower() != "websocket"
@@ -82,7 +80,7 @@ async def joined(visitor: Side, job: Side) -> None:
 
 
 def _head(response: aiohttp.ClientResponse, to: Target) -> bytes:
-    headers = outbound(response.headers, cookies=to.passage.cookies)
+    headers = outbound(response.headers, to.passage)
     headers["Connection"], headers["Upgrade"] = "Upgrade", "websocket"
     lines = ["HTTP/1.1 101 Switching Protocols", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
     return "\r\n".join(lines).encode("utf-8", "surrogateescape")
