@@ -148,6 +148,25 @@ def test_a_terminal_is_as_it_was_left(bookworm: Trial) -> None:
     assert bookworm.ssh("unset LD_PRELOAD; tmux list-sessions -F '#S'").decode() == "main\n"
 
 
+def test_a_terminal_that_floods_who_does_not_read_fills_no_memory(engine: Engine, bookworm: Trial) -> None:
+    async def look_away() -> int:
+        async with websocket(bookworm, "ttyd/ws", "tty") as socket:
+            await socket.send_bytes(json.dumps({"AuthToken": "", "columns": 200, "rows": 50}).encode())
+            while (await socket.receive()).data[:1] != b"0":
+                pass
+            before = await asyncio.to_thread(memory, engine, bookworm)
+            await socket.send_bytes(b"0seq -f %0190.0f 1000000000\r")
+            socket._response.connection.transport.pause_reading()
+            most, end = 0, time.monotonic() + 6
+            while time.monotonic() < end:
+                most = max(most, await asyncio.to_thread(memory, engine, bookworm))
+            await socket.send_bytes(b"0\x03")
+            socket._response.close()
+            return most - before
+
+    assert within(60, look_away()) < 64 * 2**20
+
+
 # --- ssh --------------------------------------------------------------------------------------------------------------
 
 

@@ -31,6 +31,8 @@ MOST_WAITING = 10_000
 AT_ONCE = 500
 #: Seconds between two records of a key's use.
 USE_EVERY_S = 60.0
+#: Seconds in which notes gather: each commit makes the gate forget what it knows of the store.
+GATHER_S = 0.2
 #: Seconds after which the store is tried again.
 RETRY_S = 1.0
 
@@ -98,6 +100,7 @@ class Afterwards:
         """Until it is cancelled."""
         while True:
             await self._some.wait()
+            await asyncio.sleep(GATHER_S)
             self._some.clear()
             try:
                 await self.write_now()

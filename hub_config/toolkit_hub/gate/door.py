@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+import re
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
@@ -45,6 +47,14 @@ _PAGE_AFTER_S = 0.3
 _PROGRAM_WAITS_S = 30.0
 _RELOAD_STARTING_S = 1
 _RELOAD_QUEUED_S = 3
+
+
+#: Websockets of the job server that carry a stream of somebody's own.
+_STREAM_PATH = re.compile(r"/(?:sshd|tcp/([0-9]{1,5}))")
+
+
+def _nothing() -> None:
+    return None
 
 
 class Door:
@@ -251,7 +261,7 @@ class Door:
             if waiting is not None:
                 return waiting
             try:
-                return await self._pass(visit, view, None, target, to)
+                return await self._pass(visit, view, None, target, to, self._note_of(visit, view, target))
             except Unreachable:
                 self._job_servers.forget(run)
                 if not again:
@@ -278,12 +288,28 @@ class Door:
             refresh_s=_RELOAD_STARTING_S,
         )
 
-    async def _pass(self, visit: Visit, view: View, port: int | None, target: str, to: Target) -> web.StreamResponse:
-        """Forward, under the eye of the re-check."""
+    def _note_of(self, visit: Visit, view: View, target: str) -> Callable[[], None]:
+        """Tells the audit log of a connection to the job's ssh server or to a port."""
+        path = server_path(target)
+        found = _STREAM_PATH.fullmatch(path.rest.partition("?")[0]) if path else None
+        if found is None:
+            return _nothing
+        return partial(self._rights.opened, visit, view, "tcp" if found[1] else "ssh", int(found[1] or 0))
+
+    async def _pass(
+        self,
+        visit: Visit,
+        view: View,
+        port: int | None,
+        target: str,
+        to: Target,
+        opened: Callable[[], None] = _nothing,
+    ) -> web.StreamResponse:
+        """Forward, under the eye of the re-check; `opened` is called when a websocket has been joined."""
         request = visit.request
         with self._watched(visit, view, port):
             if is_upgrade(request):
-                return await tunnel(self._upstream, request, target, to)
+                return await tunnel(self._upstream, request, target, to, opened)
             return await forward(self._upstream, request, target, to)
 
     def _watched(self, visit: Visit, view: View, port: int | None) -> AbstractContextManager[None]:

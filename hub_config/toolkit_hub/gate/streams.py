@@ -44,6 +44,8 @@ def stream_of(request: web.BaseRequest, rest: str) -> int | None:
     found = _TCP_PATH.fullmatch(path)
     if path != "/exec" and found is None:
         return None
+    if found and is_upgrade(request):
+        return None  # the job server has a websocket for it
     protocol = TCP if found else EXEC
     if not is_upgrade(request, protocol):
         raise InvalidRequest(

@@ -7,6 +7,7 @@ are another HTTP request, and would otherwise go past every check.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, cast
 
 import aiohttp
@@ -35,8 +36,11 @@ def is_upgrade(request: web.BaseRequest, protocol: str = "websocket") -> bool:
     )
 
 
-async def tunnel(upstream: Upstream, request: web.BaseRequest, target: str, to: Target) -> web.StreamResponse:
-    """Join the visitor with the job until one of them goes. Any answer but 101 is passed back as it is.
+async def tunnel(
+    upstream: Upstream, request: web.BaseRequest, target: str, to: Target, opened: Callable[[], None] = lambda: None
+) -> web.StreamResponse:
+    """Join the visitor with the job until one of them goes; `opened` is called when they are joined. Any answer but 101 is passed
+    back as it is.
 
     Raises `BadGateway` and `Unreachable` as long as nothing has been answered.
     """
@@ -63,6 +67,7 @@ async def tunnel(upstream: Upstream, request: web.BaseRequest, target: str, to: 
         visitor.transport.write(_head(response, to) + late.data)
         if early.data:
             job.transport.write(early.data)
+        opened()
         await joined(visitor, job)
         handler.connection_lost(None)  # the server's own book-keeping, which the join has cut off
         return Answered(status=101)
