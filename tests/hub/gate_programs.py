@@ -75,6 +75,8 @@ class App:
     def __init__(self, ip: str, port: int = 8080) -> None:
         self.ip, self.port = ip, port
         self.sent = self.got = self.asked = 0
+        #: What it was asked for by requests without a page of their own here.
+        self.targets: list[str] = []
         self.read_on = threading.Event()
         self.open_streams = 0
 
@@ -87,6 +89,7 @@ class App:
         app.router.add_get("/stream", self._stream)
         app.router.add_get("/broken", self._broken)
         app.router.add_get("/fake101", self._fake)
+        app.router.add_get("/twice", self._twice)
         app.router.add_get("/nasty", self._nasty)
         app.router.add_route("*", "/{path:.*}", self._echo)
         self._runner = web.AppRunner(app, auto_decompress=False, shutdown_timeout=0.2)
@@ -98,6 +101,7 @@ class App:
 
     async def _echo(self, request: web.Request) -> web.Response:
         self.asked += 1
+        self.targets.append(request.raw_path)
         digest, size = hashlib.sha256(), 0
         async for piece in request.content.iter_any():
             digest.update(piece)
@@ -179,6 +183,14 @@ class App:
         await asyncio.sleep(0.1)
         request.transport.close()
         return web.Response()
+
+    async def _twice(self, request: web.Request) -> web.Response:
+        """Sends an answer that nobody asked for behind the one that was asked for."""
+        if request.transport is not None:
+            asyncio.get_running_loop().call_soon(
+                request.transport.write, b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged"
+            )
+        return web.Response(text="twice")
 
     async def _fake(self, request: web.Request) -> web.StreamResponse:
         assert request.transport is not None

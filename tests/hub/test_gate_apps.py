@@ -12,10 +12,13 @@ from dataclasses import dataclass
 
 import httpx
 import pytest
+from sqlalchemy import select
 
 from tests.hub.gate_house import is_closed, read_head
 from tests.support.running_site import PASSWORD, RunningSite, wait_until
 from toolkit_client.hub_tokens import new_token
+from toolkit_hub.domain.gate_sessions import create_session
+from toolkit_hub.store.tables import Job, User
 
 pytestmark = pytest.mark.engine
 
@@ -274,4 +277,143 @@ def test_a_plain_jupyter_server_on_loopback_works_at_the_jobs_address(site: Runn
             assert piece
             received += piece
     with contextlib.suppress(Exception), site.client(OWNER) as client:
+        client.jobs.kill(job)
+
+
+# --- who listens in a job -------------------------------------------------------------------------------------------------
+
+#: Of what listens in a container: job-init's two programs and the job server want the run's secret, the rest is the job's own.
+OURS, ITS_OWN = {8886, 8887, 8888}, {8080, 9000, 9001}
+
+SCAN = """
+import concurrent.futures, json, socket, sys
+def is_open(port):
+    try: socket.create_connection((sys.argv[1], port), 3).close()
+    except OSError: return False
+    return True
+with concurrent.futures.ThreadPoolExecutor(64) as pool:
+    ports = [int(port) for port in sys.argv[2:]]
+    print(json.dumps([port for port, found in zip(ports, pool.map(is_open, ports)) if found]))
+"""
+
+
+def address(site: RunningSite, job: str) -> str:
+    with site.store().begin(write=False) as session:
+        return str(session.get_one(Job, job).runs[-1].ip)
+
+
+def listening(ip: str) -> set[int]:
+    """All ports of the address that take a connection, from this machine."""
+
+    def is_open(port: int) -> bool:
+        with socket.socket() as probe:
+            probe.settimeout(5)
+            return probe.connect_ex((ip, port)) == 0
+
+    return {port for port in range(1, 65536) if is_open(port)}
+
+
+def test_only_what_must_listens_and_for_its_gate_only(place: Place) -> None:
+    """With every app of the job in use."""
+    owner = place.credential("owner")
+    with ExitStack() as stack:
+        for row in ROWS:
+            assert stack.enter_context(place.connect(row, owner))[1] in (101, 200)
+        ip = address(place.site, place.job)
+        assert listening(ip) == OURS | ITS_OWN
+    with httpx.Client(timeout=20, trust_env=False) as http:
+        for path in ("api", "lab", "ttyd/", "code-server/", "sshd/host-key", "tcp/7001"):
+            forged = {"X-Toolkit-User": OWNER, "X-Toolkit-Run-Secret": "guessed"}
+            assert http.get(f"http://{ip}:8888{place.base}{path}", headers=forged).status_code == 403
+    for port, line in (
+        (8887, {"secret": "guessed", "do": "start-job-server"}),
+        (8886, {"secret": "guessed", "user": OWNER, "port": 7001}),
+        (8886, {"secret": "guessed", "user": OWNER, "port": 0}),
+    ):
+        with socket.create_connection((ip, port), 5) as connection:
+            connection.sendall(json.dumps(line).encode() + b"\n")
+            answer = connection.recv(1000)
+            assert b"ok" not in answer
+            assert b"running" not in answer
+    # From another job of the same owner's, nothing at all.
+    ports = [str(port) for port in sorted(OURS | ITS_OWN | {22, 80, 2222, 7001})]
+    second = place.site.submit("python3", "-c", SCAN, ip, *ports, user=OWNER).id
+    place.site.wait_state(second, "SUCCEEDED", user=OWNER)
+    assert json.loads(place.site.log_of(second, OWNER)) == []
+
+
+# --- a job that collects what its visitors show ---------------------------------------------------------------------------
+
+#: In the place of the job server and on every port that is served: says what it gets, and opens every websocket.
+THIEF = """
+import base64, hashlib, socketserver
+class Thief(socketserver.StreamRequestHandler):
+    def handle(self):
+        while line := self.rfile.readline():
+            print(self.server.server_address[1], line.decode("latin-1").rstrip(), flush=True)
+            if line.lower().startswith(b"sec-websocket-key:"):
+                key = line.split(b":")[1].strip() + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+                accept = base64.b64encode(hashlib.sha1(key).digest())
+            if line.lower().startswith(b"upgrade:"): self.upgrade = True
+            if line == b"\\r\\n":
+                if getattr(self, "upgrade", False):
+                    head = b"HTTP/1.1 101 x\\r\\nConnection: Upgrade\\r\\nUpgrade: websocket\\r\\nSec-WebSocket-Accept: "
+                    self.wfile.write(head + accept + b"\\r\\n\\r\\n")
+                else:
+                    self.wfile.write(b"HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\n\\r\\nok")
+import threading
+socketserver.ThreadingTCPServer.daemon_threads = True
+servers = [socketserver.ThreadingTCPServer(("0.0.0.0", port), Thief) for port in (8080, 8888, 9000, 9001)]
+print("serving", flush=True)
+for server in servers[1:]: threading.Thread(target=server.serve_forever, daemon=True).start()
+servers[0].serve_forever()
+"""
+
+
+def test_a_thief_in_the_place_of_the_job_server_gets_no_credential(site: RunningSite) -> None:
+    """By cookie, by token, by a role's key, by either beside an `Authorization` for the app; HTTP and websockets; everywhere."""
+    spec = {"ports": [{"port": 9000}, {"port": 9001, "public": True}]}
+    job = site.submit("python3", "-c", THIEF, user=OWNER, **spec).id
+    site.wait_state(job, "RUNNING", user=OWNER)
+    wait_until(lambda: b"serving" in site.log_of(job, OWNER), "the thief", 30)
+    with site.client(OWNER) as client:
+        base = "/" + str(client.jobs.get(job).lab_url).split("/", 3)[3].removesuffix("lab")
+    urn = site.cli("job", "get", job, "--field", "urn", user=OWNER).stdout.strip()
+    site.cli("role", "new", "acme.petra.guest", "--policy", f"job:get+job:exec@{urn}", user=OWNER)
+    key = site.cli("role", "key", "new", "acme.petra.guest", user=OWNER).stdout.strip()
+    token = site.token(OWNER)
+    secrets, asked = {key, token}, 0
+    for suffix, path in (("-lab", f"{base}lab"), ("-lab", f"{base}sshd"), ("", "/"), ("-9000", "/x"), ("-9001", "/x")):
+        host = f"{job}{suffix}.{site.settings.jobs_domain}"
+        with site.store().begin() as session:
+            user = session.scalars(select(User).where(User.name == OWNER)).one()
+            cookie = create_session(session, user_id=user.id, job_id=job, host=host)
+        secrets.add(cookie)
+        for shown in (
+            [f"Authorization: Bearer {token}"],
+            [f"Authorization: token {key}"],
+            [f"X-Toolkit-Key: {token}", "Authorization: Bearer for-the-app"],
+            [f"X-Toolkit-Key: {key}", f"Authorization: Bearer {token}"],
+            [f"Cookie: toolkit-gate={cookie}; mine=1", f"Origin: http://{host}"],
+            [f"Cookie: a=b; toolkit-gate={cookie}", f"Origin: http://{host}", f"Authorization: Bearer {token}"],
+        ):
+            for upgrade in ([], ["Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Key: eA=="]):
+                lines = [f"GET {path} HTTP/1.1", f"Host: {host}", f"X-Probe: probe-{asked}", *shown, *upgrade, "", ""]
+                with socket.create_connection(("127.0.0.1", site.settings.jobs_port), 60) as connection:
+                    connection.sendall("\r\n".join(lines).encode())
+                    assert read_head(connection)[0] == (101 if upgrade else 200), (host, shown)
+                asked += 1
+    with httpx.Client(base_url=site.url, timeout=40) as hub_side:
+        for shown in (token, key):
+            found = hub_side.get(f"{base}lab", headers={"Authorization": f"token {shown}", "X-Probe": f"probe-{asked}"})
+            assert found.status_code == 200
+            asked += 1
+    log = wait_until(
+        lambda: (found := site.log_of(job, OWNER).decode()).lower().count("x-probe: probe-") >= asked and found, "all of it", 20
+    )
+    for secret in secrets:
+        assert secret not in log
+    assert "for-the-app" in log
+    assert "mine=1" in log
+    with site.client(OWNER) as client:
         client.jobs.kill(job)

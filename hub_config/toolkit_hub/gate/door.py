@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 
-from aiohttp import web
+from aiohttp import HttpVersion10, HttpVersion11, web
 
 from toolkit_client.errors import (
     Conflict,
@@ -49,6 +49,7 @@ _RELOAD_STARTING_S = 1
 _RELOAD_QUEUED_S = 3
 
 
+_VERSIONS = (HttpVersion10, HttpVersion11)
 #: Websockets of the job server that carry a stream of somebody's own.
 _STREAM_PATH = re.compile(r"/(?:sshd|tcp/([0-9]{1,5}))")
 
@@ -322,6 +323,8 @@ class Door:
 
 
 def _target(request: web.BaseRequest) -> str:
+    if request.version not in _VERSIONS:
+        raise InvalidRequest("the gate speaks no such version of HTTP", "use HTTP/1.1, by any usual client")
     target = raw_target(request)
     if target is None:
         raise InvalidRequest("the request's target is not a path", "send the path of the address, without a fragment")
