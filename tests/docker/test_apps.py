@@ -109,6 +109,32 @@ def test_apps_start_where_little_can_be_written(
             assert trial.ssh("echo in") == b"in\n"
 
 
+@pytest.mark.parametrize("kind", ["empty", "musl"])
+def test_time_zones_are_known_where_the_image_has_none(trials: Callable[[str], Trial], kind: str) -> None:
+    """Python looks for them below its own prefix, and in the folder that the image may lack."""
+    code = "import zoneinfo, datetime as d; print(d.datetime(2026, 7, 1, tzinfo=zoneinfo.ZoneInfo('Europe/Paris')).isoformat())"
+    assert trials(kind).run_cell(code).strip() == "2026-07-01T00:00:00+02:00"
+
+
+def test_settings_for_the_images_own_jupyter_do_not_count(
+    engine: Engine, runtime_folder: Path, images: dict[str, str], tmp_path: Path
+) -> None:
+    settings = tmp_path / "settings"
+    settings.mkdir()
+    for name in ("jupyter_config.py", "jupyter_server_config.py", "jupyter_lab_config.py"):
+        (settings / name).write_text("raise SystemExit('the image says no')\n")
+    (settings / "jupyter_server_config.json").write_text('{"ServerApp": {"base_url": "/elsewhere/", "port": 1}}')
+
+    def alter(request: dict[str, Any]) -> None:
+        places = ("/etc/jupyter", "/usr/etc/jupyter", "/usr/local/etc/jupyter")
+        request["HostConfig"]["Binds"] += [f"{settings}:{place}:ro" for place in places]
+
+    with Trial(engine, runtime_folder / "current", images["bookworm"], tmp_path / "trial", {}, alter) as trial:
+        trial.start_job_server()
+        assert trial.get("lab").status_code == 200
+        assert "the image says no" not in trial.log()
+
+
 # --- ttyd -------------------------------------------------------------------------------------------------------------
 
 

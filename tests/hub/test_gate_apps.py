@@ -46,6 +46,7 @@ OWNER, STRANGER = "petra", "quirin"
 #: Statuses by visitor: nobody, another user, the owner, a role's key with `job:get`.
 EXEC, PORT = (401, 404, 200, 403), (401, 404, 200, 200)
 EVERYBODY = (200, 200, 200, 200)
+NOTE = "to be revoked"
 VISITORS = ("nobody", "stranger", "owner", "key")
 
 
@@ -167,10 +168,7 @@ def test_who_comes_in(place: Place, row: Row) -> None:
 def test_what_is_open_is_cut_when_the_credential_is_revoked(place: Place, visitor: str) -> None:
     """A token of the owner's own, or a role's key. What is open by another one, or to everybody, stays."""
     at = VISITORS.index(visitor)
-    if visitor == "key":
-        mine = place.new_key("leaver")
-    else:
-        mine = new_token(place.site.url, OWNER, PASSWORD, note="to be revoked")
+    mine = place.new_key("leaver") if visitor == "key" else new_token(place.site.url, OWNER, PASSWORD, note=NOTE)
     with ExitStack() as stack:
         living = []
         for row in LIVING:
@@ -180,7 +178,9 @@ def test_what_is_open_is_cut_when_the_credential_is_revoked(place: Place, visito
                 living.append((row, connection))
         other = stack.enter_context(place.connect(LIVING[0], place.credential("owner")))[0]
         # code-server hangs up on who does not go on as its page does.
-        living = [(row, connection) for row, connection in living if row.app == "code-server" or not is_closed(connection)]
+        living = [
+            (row, connection) for row, connection in living if row.app == "code-server" or not is_closed(connection)
+        ]
         assert len(living) == sum(row.statuses[at] == 200 for row in LIVING)
         revoke(place, visitor, mine)
         began = time.monotonic()
@@ -206,7 +206,7 @@ def revoke(place: Place, visitor: str, credential: str) -> None:
     with httpx.Client(base_url=f"{place.site.url}/hub/api", headers=headers, timeout=20) as hub:
         name = hub.get("/user").json()["name"]
         tokens = hub.get(f"/users/{name}/tokens").json()["api_tokens"]
-        found = next(token["id"] for token in tokens if token["note"] == "to be revoked")
+        found = next(token["id"] for token in tokens if token["note"] == NOTE)
         assert hub.delete(f"/users/{name}/tokens/{found}").status_code == 204
 
 
@@ -253,7 +253,9 @@ def test_a_plain_jupyter_server_on_loopback_works_at_the_jobs_address(site: Runn
             return answer if answer.status_code == 200 else None
 
         wait_until(up, "jupyter", 40, lambda: site.log_of(job, OWNER).decode())
-        assert http.get("/api/status", headers={"Host": netloc, "Authorization": app["X-Toolkit-Key"]}).status_code == 401
+        assert (
+            http.get("/api/status", headers={"Host": netloc, "Authorization": app["X-Toolkit-Key"]}).status_code == 401
+        )
         page = http.get("/lab", headers=app)
         assert "jupyter-config-data" in page.text
         origin = {"Origin": f"http://{netloc}"}
@@ -409,7 +411,9 @@ def test_a_thief_in_the_place_of_the_job_server_gets_no_credential(site: Running
             assert found.status_code == 200
             asked += 1
     log = wait_until(
-        lambda: (found := site.log_of(job, OWNER).decode()).lower().count("x-probe: probe-") >= asked and found, "all of it", 20
+        lambda: (found := site.log_of(job, OWNER).decode()).lower().count("x-probe: probe-") >= asked and found,
+        "all of it",
+        20,
     )
     for secret in secrets:
         assert secret not in log

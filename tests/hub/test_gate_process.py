@@ -29,6 +29,7 @@ def house(tmp_path: Path) -> Iterator[House]:
 
 # --- the job server -----------------------------------------------------------------------------------------------------
 
+
 def test_the_job_server_starts_once_at_the_first_request_and_gets_the_secret(house: House, tmp_path: Path) -> None:
     job = house.job()
     name, host, base = house.server_name(job), house.host(job, lab=True), f"/user/alice/{house.server_name(job)}/"

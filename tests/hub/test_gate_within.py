@@ -116,7 +116,9 @@ def test_a_server_may_move_between_the_two_addresses(house: House, job: str, por
     for ip in (house.ip, LOOPBACK, house.ip, LOOPBACK):
         with app(house, ip, port):
             for method in ("GET", "POST"):
-                response = house.ask(host, "/", method, headers=house.token(), content=b"x" if method == "POST" else b"")
+                response = house.ask(
+                    host, "/", method, headers=house.token(), content=b"x" if method == "POST" else b""
+                )
                 assert response.status_code == 200
                 wanted = host if ip == house.ip else f"localhost:{port}"
                 assert dict(response.json()["headers"])["Host"] == wanted

@@ -97,7 +97,8 @@ class JobServer:
                         return
             except aiohttp.ClientError:
                 pass
-            assert time.monotonic() < deadline and self.process.poll() is None, self._log.read_text()
+            assert time.monotonic() < deadline, self._log.read_text()
+            assert self.process.poll() is None, self._log.read_text()
             await asyncio.sleep(0.05)
 
     async def count(self, client: aiohttp.ClientSession, what: str) -> int:

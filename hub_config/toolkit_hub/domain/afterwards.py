@@ -1,4 +1,4 @@
-"""What a request leaves in the store after its answer: its refusal or its use of a right in the audit log, the last use of its key.
+"""What a request leaves in the store after its answer: in the audit log its refusal or what it opened, the last use of its key.
 
 It waits for nobody: notes are taken in memory, and written together, each moment's in one transaction.
 """

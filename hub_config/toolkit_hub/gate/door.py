@@ -6,7 +6,6 @@ import importlib.metadata
 import os
 import re
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 
@@ -26,7 +25,7 @@ from toolkit_hub.gate.forward import Target, Unreachable, Upstream, forward, raw
 from toolkit_hub.gate.headers import KEY_HEADER, Passage
 from toolkit_hub.gate.identity import Identities, bearer_token, foreign
 from toolkit_hub.gate.job_server import JobServers
-from toolkit_hub.gate.live import Live, LiveConnections
+from toolkit_hub.gate.live import Live, LiveConnections, Watch
 from toolkit_hub.gate.login import ENTER_PATH, GATE_PATH, LOGOUT_PATH, Logins
 from toolkit_hub.gate.pages import BadGateway, Link, is_navigation, page, redirect
 from toolkit_hub.gate.places import LAB_PORT, JobHost, JobHosts, RunPlace, ServerPath, View, server_path
@@ -313,7 +312,7 @@ class Door:
                 return await tunnel(self._upstream, request, target, to, opened)
             return await forward(self._upstream, request, target, to)
 
-    def _watched(self, visit: Visit, view: View, port: int | None) -> AbstractContextManager[None]:
+    def _watched(self, visit: Visit, view: View, port: int | None) -> Watch:
         """For as long as what the visitor came for lasts: to a port of the job's own, or (None) with `job:exec`."""
         transport = visit.request.transport
         if transport is None:

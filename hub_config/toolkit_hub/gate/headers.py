@@ -40,6 +40,7 @@ _HOP_BY_HOP = frozenset(
         "upgrade",
     }
 )
+_NONE: frozenset[str] = frozenset()
 _OWN_PREFIXES = ("x-toolkit-", "x-forwarded-")
 _NOT_INWARD = _HOP_BY_HOP | {
     "authorization",
@@ -166,4 +167,6 @@ def _cookie_may_be_set(cookie: str) -> bool:
 def _named_by_connection(headers: MultiMapping[str]) -> frozenset[str]:
     """Headers that end at this hop; never the length, without which a body's end would be misread."""
     lines = headers.getall("Connection", ())
+    if not lines:
+        return _NONE
     return frozenset(plain_name(name) for line in lines for name in line.split(",")) - {"content-length"}
