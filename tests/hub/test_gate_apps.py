@@ -12,13 +12,11 @@ from dataclasses import dataclass
 
 import httpx
 import pytest
-from sqlalchemy import select
 
 from tests.hub.gate_house import is_closed, read_head
 from tests.support.running_site import PASSWORD, RunningSite, wait_until
 from toolkit_client.hub_tokens import new_token
-from toolkit_hub.domain.gate_sessions import create_session
-from toolkit_hub.store.tables import Job, User
+from toolkit_hub.store.tables import Job
 
 pytestmark = pytest.mark.engine
 
@@ -342,82 +340,3 @@ def test_only_what_must_listens_and_for_its_gate_only(place: Place) -> None:
     second = place.site.submit("python3", "-c", SCAN, ip, *ports, user=OWNER).id
     place.site.wait_state(second, "SUCCEEDED", user=OWNER)
     assert json.loads(place.site.log_of(second, OWNER)) == []
-
-
-# --- a job that collects what its visitors show ---------------------------------------------------------------------------
-
-#: In the place of the job server and on every port that is served: says what it gets, and opens every websocket.
-THIEF = """
-import base64, hashlib, socketserver
-class Thief(socketserver.StreamRequestHandler):
-    def handle(self):
-        while line := self.rfile.readline():
-            print(self.server.server_address[1], line.decode("latin-1").rstrip(), flush=True)
-            if line.lower().startswith(b"sec-websocket-key:"):
-                key = line.split(b":")[1].strip() + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-                accept = base64.b64encode(hashlib.sha1(key).digest())
-            if line.lower().startswith(b"upgrade:"): self.upgrade = True
-            if line == b"\\r\\n":
-                if getattr(self, "upgrade", False):
-                    head = b"HTTP/1.1 101 x\\r\\nConnection: Upgrade\\r\\nUpgrade: websocket\\r\\nSec-WebSocket-Accept: "
-                    self.wfile.write(head + accept + b"\\r\\n\\r\\n")
-                else:
-                    self.wfile.write(b"HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\n\\r\\nok")
-import threading
-socketserver.ThreadingTCPServer.daemon_threads = True
-servers = [socketserver.ThreadingTCPServer(("0.0.0.0", port), Thief) for port in (8080, 8888, 9000, 9001)]
-print("serving", flush=True)
-for server in servers[1:]: threading.Thread(target=server.serve_forever, daemon=True).start()
-servers[0].serve_forever()
-"""
-
-
-def test_a_thief_in_the_place_of_the_job_server_gets_no_credential(site: RunningSite) -> None:
-    """By cookie, by token, by a role's key, by either beside an `Authorization` for the app; HTTP and websockets; everywhere."""
-    spec = {"ports": [{"port": 9000}, {"port": 9001, "public": True}]}
-    job = site.submit("python3", "-c", THIEF, user=OWNER, **spec).id
-    site.wait_state(job, "RUNNING", user=OWNER)
-    wait_until(lambda: b"serving" in site.log_of(job, OWNER), "the thief", 30)
-    with site.client(OWNER) as client:
-        base = "/" + str(client.jobs.get(job).lab_url).split("/", 3)[3].removesuffix("lab")
-    urn = site.cli("job", "get", job, "--field", "urn", user=OWNER).stdout.strip()
-    site.cli("role", "new", "acme.petra.guest", "--policy", f"job:get+job:exec@{urn}", user=OWNER)
-    key = site.cli("role", "key", "new", "acme.petra.guest", user=OWNER).stdout.strip()
-    token = site.token(OWNER)
-    secrets, asked = {key, token}, 0
-    for suffix, path in (("-lab", f"{base}lab"), ("-lab", f"{base}sshd"), ("", "/"), ("-9000", "/x"), ("-9001", "/x")):
-        host = f"{job}{suffix}.{site.settings.jobs_domain}"
-        with site.store().begin() as session:
-            user = session.scalars(select(User).where(User.name == OWNER)).one()
-            cookie = create_session(session, user_id=user.id, job_id=job, host=host)
-        secrets.add(cookie)
-        for shown in (
-            [f"Authorization: Bearer {token}"],
-            [f"Authorization: token {key}"],
-            [f"X-Toolkit-Key: {token}", "Authorization: Bearer for-the-app"],
-            [f"X-Toolkit-Key: {key}", f"Authorization: Bearer {token}"],
-            [f"Cookie: toolkit-gate={cookie}; mine=1", f"Origin: http://{host}"],
-            [f"Cookie: a=b; toolkit-gate={cookie}", f"Origin: http://{host}", f"Authorization: Bearer {token}"],
-        ):
-            for upgrade in ([], ["Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Key: eA=="]):
-                lines = [f"GET {path} HTTP/1.1", f"Host: {host}", f"X-Probe: probe-{asked}", *shown, *upgrade, "", ""]
-                with socket.create_connection(("127.0.0.1", site.settings.jobs_port), 60) as connection:
-                    connection.sendall("\r\n".join(lines).encode())
-                    assert read_head(connection)[0] == (101 if upgrade else 200), (host, shown)
-                asked += 1
-    with httpx.Client(base_url=site.url, timeout=40) as hub_side:
-        for shown in (token, key):
-            found = hub_side.get(f"{base}lab", headers={"Authorization": f"token {shown}", "X-Probe": f"probe-{asked}"})
-            assert found.status_code == 200
-            asked += 1
-    log = wait_until(
-        lambda: (found := site.log_of(job, OWNER).decode()).lower().count("x-probe: probe-") >= asked and found,
-        "all of it",
-        20,
-    )
-    for secret in secrets:
-        assert secret not in log
-    assert "for-the-app" in log
-    assert "mine=1" in log
-    with site.client(OWNER) as client:
-        client.jobs.kill(job)

@@ -122,7 +122,7 @@ class Afterwards:
                 raise
             if self._lost:
                 log.error(
-                    "%d refusals are not in the audit log: they came faster than they could be written", self._lost
+                    "%d entries are not in the audit log: they came faster than they could be written", self._lost
                 )
                 self._lost = 0
 

@@ -101,12 +101,17 @@ class Upstream:
         await self._single.close()
 
     async def plain(self, request: web.BaseRequest, target: str, to: Target) -> Kept | None:
-        """Send a plain request on by a kept connection. None for any other, and when nothing takes the connection: then `ask`."""
+        """Send a plain request on by a kept connection. None for any other, and when nothing takes the connection: then `ask`.
+
+        Raises `BadGateway`, `Unreachable`.
+        """
         if request.method not in ("GET", "HEAD") or request.body_exists or to.within in self._within:
             return None
         try:
             headers = inbound(request.headers, to.passage)
             return await self._kept.ask((to.ip, to.port), request.method, target, headers)
+        except TimeoutError as error:
+            raise Unreachable.of(to, error) from error
         except _FAULTS as error:
             raise BadGateway(f"{to.what} gave no answer: {_why(error)}", to.hint) from error
 

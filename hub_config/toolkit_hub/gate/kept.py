@@ -61,7 +61,8 @@ class KeptConnections:
     async def ask(self, place: Place, method: str, target: str, headers: CIMultiDict[str]) -> Kept | None:
         """Send a plain request; returns when the answer's head is there. None when nothing takes a connection there.
 
-        Raises `aiohttp.ClientError` or `OSError` for what is no answer, `ValueError` for headers that would be two.
+        Raises `TimeoutError` where connecting takes too long, `aiohttp.ClientError` or `OSError` for what is no answer,
+        `ValueError` for headers that would be two.
         """
         request = _head(method, target, headers)
         while (connection := self._take(place)) is not None:
@@ -140,6 +141,8 @@ async def _connect(place: Place) -> ResponseHandler | None:
     try:
         async with asyncio.timeout(CONNECT_LIMIT_S):
             _, connection = await loop.create_connection(lambda: ResponseHandler(loop), *place)
+    except TimeoutError:
+        raise
     except OSError:
         return None
     return connection
