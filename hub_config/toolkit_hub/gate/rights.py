@@ -41,6 +41,13 @@ class Rights:
                 self._afterwards.used(view.visitor.key_id)
         return view
 
+    def opened(self, visit: Visit, view: View, stream: str, port: int) -> None:
+        """Note for the audit log that the visitor has a connection into the job: to run a command, or to a port. What passes
+        there is not looked at, least of all a command's words."""
+        assert view.visitor is not None
+        actor = replace(view.visitor, request_id=visit.id, address=visit.address)
+        self._afterwards.opened(actor, "job:exec", view.urn, {"stream": stream, **({"port": port} if port else {})})
+
     async def refuse(self, visit: Visit, view: View, action: str) -> NoReturn:
         """Say that the visitor may not do it: `Refused`, or `Hidden` where he may not even see the job."""
         assert view.visitor is not None

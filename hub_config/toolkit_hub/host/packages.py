@@ -76,10 +76,12 @@ OPENSSH = Package(
     lambda: all(find_program(name) for name in ("sshd", "ssh", "ssh-keygen")),
 )
 
+WRK = Package("wrk", "what asks the gate as fast as it can", lambda: find_program("wrk") is not None)
+
 NEEDED = (IPTABLES, DEBOOTSTRAP)
 FOR_TESTS = (CHROMIUM, POSTGRESQL, XFS, BTRFS)
 #: Only where somebody asks for the bench: on a machine with systemd, OpenSSH starts a server when it is installed.
-FOR_BENCH = (RSYNC, OPENSSH)
+FOR_BENCH = (RSYNC, OPENSSH, WRK)
 
 
 def ensure_packages(packages: Sequence[Package], say: Say) -> list[str]:
