@@ -18,6 +18,8 @@ __all__ = ["CGROUPS", "ControlGroup", "Counters", "from_engine", "group_places"]
 
 CGROUPS = Path("/sys/fs/cgroup")
 PROC = Path("/proc")
+#: Processes of a group up to which each is asked for its own counts.
+MOST_PROCESSES = 256
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Counters:
     cpu: float | None = None
     #: Bytes in use now, without the file cache that the kernel would give up first (as `docker stats` and kubelet count it).
     memory: int | None = None
-    #: Bytes read from and written to block devices. Version 1 does not count what the kernel writes later from its cache.
+    #: Bytes read from and written to block devices; see `ControlGroup`.
     disk_read: int | None = None
     disk_written: int | None = None
     #: Bytes through all interfaces but the loopback.
@@ -44,10 +46,15 @@ def group_places(container_id: str) -> tuple[str, str]:
 
 
 class ControlGroup:
-    """The group of one container. Reads block for some microseconds."""
+    """The group of one container. Reads block for some microseconds.
+
+    Version 1 does not count what the kernel writes later from its cache, and on many kernels counts no bytes of disks at all.
+    There the processes' own counts (proc(5), /proc/PID/io) are added up: a parent's has those of its children that have ended.
+    """
 
     def __init__(self, cpu: Path, memory: Path, disk: Path, *, unified: bool) -> None:
         self._cpu, self._memory, self._disk, self._unified = cpu, memory, disk, unified
+        self._most = (0, 0)
 
     @classmethod
     def find(cls, container_id: str, root: Path = CGROUPS) -> ControlGroup | None:
@@ -83,12 +90,24 @@ class ControlGroup:
         return _in_use(self._memory, "memory.current", "inactive_file")
 
     def _disk_v1(self) -> tuple[int | None, int | None]:
-        text = _text(self._disk / "blkio.throttle.io_service_bytes_recursive")
-        if text is None:
-            return None, None
+        text = _text(self._disk / "blkio.throttle.io_service_bytes_recursive") or ""
         words = [line.split() for line in text.splitlines()]
-        sums = [sum(int(parts[2]) for parts in words if parts[1:2] == [kind]) for kind in ("Read", "Write")]
-        return sums[0], sums[1]
+        counts = {kind: [int(parts[2]) for parts in words if parts[1:2] == [kind]] for kind in ("Read", "Write")}
+        if counts["Read"] or counts["Write"]:
+            return sum(counts["Read"]), sum(counts["Write"])
+        return self._disk_of_processes()
+
+    def _disk_of_processes(self) -> tuple[int | None, int | None]:
+        processes = list(self._processes())
+        if len(processes) > MOST_PROCESSES:
+            return None, None
+        counts = [_values(PROC / process / "io", ":") for process in processes]
+        sums = [sum(count.get(name, 0) for count in counts) for name in ("read_bytes", "write_bytes")]
+        if not any(counts):
+            return None, None
+        # A process that has ended counts nowhere until its parent has taken note of it.
+        self._most = (max(self._most[0], sums[0]), max(self._most[1], sums[1]))
+        return self._most
 
     def _disk_v2(self) -> tuple[int | None, int | None]:
         text = _text(self._disk / "io.stat")
@@ -150,9 +169,9 @@ def _net_sums(text: str) -> tuple[int, int]:
     return received, sent
 
 
-def _values(file: Path) -> dict[str, int]:
-    """A file of lines `name number`."""
-    pairs = (line.split() for line in (_text(file) or "").splitlines())
+def _values(file: Path, separator: str | None = None) -> dict[str, int]:
+    """A file of lines `name number`, or with a separator between them."""
+    pairs = (line.split(separator) for line in (_text(file) or "").splitlines())
     return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2}
 
 

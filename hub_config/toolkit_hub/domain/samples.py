@@ -39,8 +39,9 @@ __all__ = [
 READING_S = 5
 #: Seconds of the longest step, which is kept for the site's `metrics_retention`.
 LONGEST_S = 900
-#: Seconds of each other step, and how long it is kept. The first is kept until the longest step made of it is complete.
-SHORT_STEPS = {READING_S: timedelta(minutes=80), 60: timedelta(days=1)}
+#: Seconds of each other step, and how long it is kept: an hour and a day for who looks back, and some more, so that whoever asks
+#: for just that time gets it, and that the longest step can be worked out until it is complete.
+SHORT_STEPS = {READING_S: timedelta(minutes=80), 60: timedelta(hours=25)}
 STEPS = (*SHORT_STEPS, LONGEST_S)
 #: Readings older than this are not stored: the steps that they belong to could not be worked out again.
 OLDEST = timedelta(hours=1)
