@@ -82,7 +82,7 @@ def site_counts(session: Session) -> SiteCounts:
         alive[state, _class(interactive, preemptable, restartable)] += count
     ended = {state.value: 0 for state in JobState if not state.alive}
     query_ended = select(Job.state, func.count()).where(Job.state.not_in(_ALIVE)).group_by(Job.state)
-    ended.update(session.execute(query_ended).tuples().all())
+    ended.update({row[0]: row[1] for row in session.execute(query_ended)})
     oldest = session.scalar(select(func.min(Run.created)).where(Run.state == JobState.QUEUING))
     return SiteCounts(alive, ended, runs.held(session), oldest, running_runs(session))
 
