@@ -180,6 +180,8 @@ def test_a_series_its_last_reading_and_its_peak(people: People, at_now: None) ->
     assert [(one.time, one.cpu, one.cpu_max) for one in coarse.points] == [
         (datetime.fromtimestamp(first, UTC), 1.5, 1.5)
     ]
+    coarse = ask(people, "alice", job, Window(step=60), [*fresh, replace(fresh[0], at=first + 60)])
+    assert [(one.cpu, one.cpu_max) for one in coarse.points] == [(1.5, 1.75), (1.75, 1.75)]
 
 
 @pytest.mark.parametrize(

@@ -61,8 +61,8 @@ def job_metrics(
     series = {}
     for kind in (RUNS, DEVICES):
         rows = _stored(session, kind, list(indexes), read_step, begin, end)
-        if read_step == READING_S:
-            rows = _with_fresh(kind, rows, fresh, begin, end)
+        newer = [one for one in fresh if one.run_id in indexes and begin.timestamp() <= one.at <= end.timestamp()]
+        rows = _with_fresh(kind, rows, newer, read_step)
         series[kind.table.name] = coarser(kind, rows, step)
     usage = _usage(session, job, fresh)
     return JobMetrics(
@@ -143,14 +143,24 @@ def _stored(
     return [dict(row._mapping) for row in session.execute(query)]
 
 
-def _with_fresh(kind: Kind, rows: Iterable[Row], fresh: Sequence[Sample], begin: datetime, end: datetime) -> list[Row]:
-    def key(row: Row) -> tuple[Any, ...]:
-        return tuple(row[name] for name in ("run_id", "at", *kind.keys))
+def _with_fresh(kind: Kind, rows: Iterable[Row], fresh: Sequence[Sample], step: int) -> list[Row]:
+    """The stored rows of a step, and those that will be there when the readings at hand are stored.
 
-    found = {key(row): row for row in rows}
-    newer = (row for sample in fresh for row in rows_of(kind, sample))
-    found.update({key(row): row for row in newer if begin.timestamp() <= row["at"] <= end.timestamp()})
+    A step of which a part is stored already keeps its mean until then.
+    """
+    found = {_key(kind, row): row for row in rows}
+    for row in coarser(kind, (row for sample in fresh for row in rows_of(kind, sample)), step):
+        stored = found.get(_key(kind, row))
+        if stored is None:
+            found[_key(kind, row)] = row
+        else:
+            tops = (f"{name}_max" for name in kind.measures)
+            found[_key(kind, row)] = {**stored, **{top: _of_known((stored, row), top, max) for top in tops}}
     return list(found.values())
+
+
+def _key(kind: Kind, row: Row) -> tuple[Any, ...]:
+    return tuple(row[name] for name in ("run_id", "at", *kind.keys))
 
 
 def coarser(kind: Kind, rows: Iterable[Row], step: int) -> list[Row]:
