@@ -7,6 +7,7 @@ Prometheus keeps `job` for itself.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -120,9 +121,9 @@ class Moment(Collector):
             yield family
 
     def _living(self) -> Iterable[Seen]:
-        """Without runs that have ended since they were read."""
-        running = {run.run_id for run in self._counts.running}
-        return (one for one in self._seen if one.run.run_id in running)
+        """Without runs that have ended since they were read, and under the names that accounts and users have now."""
+        running = {run.run_id: run for run in self._counts.running}
+        return (replace(one, run=running[one.run.run_id]) for one in self._seen if one.run.run_id in running)
 
 
 def _labels(run: RunningRun) -> list[str]:
