@@ -32,6 +32,7 @@ from toolkit_hub.domain.site import Site
 from toolkit_hub.garbage import Collector
 from toolkit_hub.keeping.commits import Commits
 from toolkit_hub.keeping.usage_keeper import UsageKeeper
+from toolkit_hub.metrics.sampler import Sampler
 from toolkit_hub.store import Store
 from toolkit_spawner.docker_api import Engine
 
@@ -59,6 +60,7 @@ class Context:
     collector: Collector
     commits: Commits
     usage: UsageKeeper
+    sampler: Sampler
     data_limits: DataLimits
     afterwards: Afterwards
     internal_token: str

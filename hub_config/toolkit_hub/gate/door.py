@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import partial
 
 from aiohttp import HttpVersion10, HttpVersion11, web
+from prometheus_client import generate_latest
 
 from toolkit_client.errors import (
     Conflict,
@@ -35,11 +36,14 @@ from toolkit_hub.gate.tunnel import is_upgrade, tunnel
 from toolkit_hub.gate.views import Views
 from toolkit_hub.gate.visit import Visit
 from toolkit_hub.gate.within import Within
+from toolkit_hub.metrics.instruments import CONTENT_TYPE, GATE_REGISTRY
 from toolkit_hub.store import Store
 
 __all__ = ["HEALTH_PATH", "Door"]
 
 HEALTH_PATH = f"{GATE_PATH}health"
+#: What Prometheus reads, on the side for the proxy.
+METRICS_PATH = f"{GATE_PATH}metrics"
 #: A person sees the waiting page when the job server is not up by then.
 _PAGE_AFTER_S = 0.3
 #: A program has no use for a page, and waits.
@@ -154,6 +158,9 @@ class Door:
         if target == HEALTH_PATH:
             words = {"status": "ok", "live": len(self._live), "pid": os.getpid()}
             return web.json_response(words, headers={"Cache-Control": "no-store"})
+        if target == METRICS_PATH:
+            await self._rights.authorise_key(visit, "organization:metrics")
+            return web.Response(body=generate_latest(GATE_REGISTRY), headers={"Content-Type": CONTENT_TYPE})
         path = server_path(target)
         if path is None:
             raise NotFound("this address belongs to no server", "servers are at /user/OWNER/SERVER/")

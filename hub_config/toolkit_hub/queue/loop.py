@@ -13,6 +13,7 @@ from toolkit_client.errors import ServiceUnavailable
 from toolkit_hub import clock
 from toolkit_hub.domain import runs, time_limits
 from toolkit_hub.domain.site import Site
+from toolkit_hub.metrics.instruments import PLANNER_PASS
 from toolkit_hub.queue.plan import plan
 from toolkit_hub.queue.reconciler import Reconciler
 from toolkit_hub.store import Store
@@ -68,7 +69,9 @@ class QueueLoop:
         while True:
             self._reconciler.changed.clear()
             try:
-                for run_id in await self._store.write(admit_now, self._site):
+                with PLANNER_PASS.time():
+                    admitted = await self._store.write(admit_now, self._site)
+                for run_id in admitted:
                     self._reconciler.poke(run_id)
             except Exception:
                 log.exception("admission failed; trying again")
