@@ -317,6 +317,13 @@ class Toolkit(Configurable):
         (`toolkit audit ls`) is append-only and is never shortened.""",
     ).tag(config=True)
 
+    metrics_retention = Int(
+        30,
+        min=0,
+        help="""Days for which is kept what runs have used (CPU, memory, disks, network, GPUs), in steps of 15 minutes; 0: for
+        ever. Steps of a minute are kept for a day, single readings for an hour. Goes with the run's log at the latest.""",
+    ).tag(config=True)
+
     # --- derived ----------------------------------------------------------------------------------------------------
 
     @property

@@ -30,6 +30,7 @@ from toolkit_hub.api import (
     jobs,
     locks,
     members,
+    metrics,
     people,
     quotas,
     roles,
@@ -41,8 +42,9 @@ from toolkit_hub.api.context import Context, ServiceHandler, log
 from toolkit_hub.api.internal import InternalHandler
 from toolkit_hub.api.job_side import serve_jobs
 from toolkit_hub.api.openapi import openapi_route
-from toolkit_hub.api.routing import Route, url_specs
+from toolkit_hub.api.routing import ApiHandler, Route, url_specs
 from toolkit_hub.configure import SERVICE_NAME, SERVICE_PREFIX, Toolkit, load_settings
+from toolkit_hub.domain import ledger
 from toolkit_hub.domain.afterwards import Afterwards
 from toolkit_hub.domain.data_usage import DataLimits
 from toolkit_hub.domain.launch import Places
@@ -55,6 +57,8 @@ from toolkit_hub.keeping.commits import Commits
 from toolkit_hub.keeping.devices import DeviceKeeper
 from toolkit_hub.keeping.project_limits import ProjectLimits
 from toolkit_hub.keeping.usage_keeper import UsageKeeper
+from toolkit_hub.metrics.instruments import API_REQUESTS, API_SECONDS, method_label
+from toolkit_hub.metrics.sampler import Sampler
 from toolkit_hub.pages.access import AccessPage
 from toolkit_hub.pages.api_page import ApiPage
 from toolkit_hub.pages.cluster import cluster_specs
@@ -75,7 +79,23 @@ from toolkit_spawner.nvml import NvmlGpus
 
 __all__ = ["ROUTES", "Service", "main"]
 
-_PARTS = (jobs, people, accounts, teams, roles, members, rules, locks, audit, data, admin, data_versions, quotas, gpus)
+_PARTS = (
+    jobs,
+    people,
+    accounts,
+    teams,
+    roles,
+    members,
+    rules,
+    locks,
+    audit,
+    data,
+    admin,
+    data_versions,
+    quotas,
+    metrics,
+    gpus,
+)
 ROUTES: list[Route] = [route for part in _PARTS for route in part.ROUTES]
 ROUTES.append(openapi_route(ROUTES))
 
@@ -115,6 +135,13 @@ class Service:
             floor=settings.disk_floor,
             stopped=self.reconciler.poke,
         )
+        self.sampler = Sampler(
+            self.store,
+            self.engine,
+            lambda: self.reconciler.peaks.containers,
+            devices=self.devices,
+            held_devices=ledger.held_devices,
+        )
         self.collector = Collector(ground_of(settings, self.store, self.engine))
         volumes, limits = Volumes(settings.data_root), DataLimits.of(settings)
         self.commits = Commits(self.store, volumes, limits, floor=settings.disk_floor)
@@ -132,6 +159,7 @@ class Service:
             commits=self.commits,
             usage=self.usage,
             devices=self.devices,
+            sampler=self.sampler,
             data_limits=limits,
             afterwards=Afterwards(self.store),
             wake_queue=self.queue.wake,
@@ -152,6 +180,7 @@ class Service:
         specs: list[Any] = [
             (r"/internal/(launch|started|failed|progress|pulled|wanted)", InternalHandler, {"context": self.context}),
             *url_specs(ROUTES, self.context),
+            (f"{SERVICE_PREFIX}metrics", ApiHandler, {"context": self.context, "routes": {"GET": metrics.SCRAPE}}),
             (f"{SERVICE_PREFIX}api/?", ApiPage, {"context": self.context, "routes": ROUTES}),
             (f"{SERVICE_PREFIX}access/?", AccessPage, {"context": self.context}),
             *cluster_specs(self.context),
@@ -189,6 +218,7 @@ class Service:
             asyncio.create_task(self.context.afterwards.run_forever()),
             asyncio.create_task(self.usage.run_forever()),
             asyncio.create_task(self.project_limits.run_forever()),
+            asyncio.create_task(self.sampler.run_forever()),
         ]
         if self.settings.job_api_port:
             jobs_side = serve_jobs(self.job_application(), self.settings.jobs_bridge, self.settings.job_api_port)
@@ -208,6 +238,7 @@ class Service:
         await asyncio.gather(*guards, return_exceptions=True)
         with contextlib.suppress(ToolkitError):
             await self.context.afterwards.write_now()
+        await self.sampler.close()
         await self.commits.close()
         await self.queue.stop()
         await self.hub.close()
@@ -269,6 +300,7 @@ def ground_of(settings: Toolkit, store: Store, engine: Engine) -> Ground:
             images=settings.image_retention,
             events=settings.event_retention,
             audit=settings.audit_retention,
+            samples=settings.metrics_retention,
         ),
         kept_images=frozenset({settings.default_image}),
     )
@@ -293,12 +325,22 @@ def hub_oauth(settings: Toolkit) -> HubOAuth:
 def log_request(handler: Any) -> None:
     """Method, path without its query (it may carry one-time codes), status, time."""
     request = handler.request
+    count_request(handler)
     path = request.path[:200].encode("ascii", "replace").decode()
     level = logging.INFO if handler.get_status() < 500 else logging.ERROR
     who = getattr(handler, "request_id", "-")
     log.log(
         level, "%s %s %s %d %.0f ms", who, request.method, path, handler.get_status(), 1000 * request.request_time()
     )
+
+
+def count_request(handler: Any) -> None:
+    """By the declared route, of which there are so many; what is no route of the API counts by its handler's name."""
+    method = method_label(handler.request.method)
+    routes: dict[str, Route] = getattr(handler, "routes", None) or {}
+    route = next((one.path for one in routes.values()), type(handler).__name__)
+    API_REQUESTS.labels(route, method, str(handler.get_status())).inc()
+    API_SECONDS.labels(route, method).observe(handler.request.request_time())
 
 
 def main() -> None:

@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from toolkit_spawner.device_readings import DeviceReading
 from toolkit_spawner.launch import DeviceSpec
 
-__all__ = ["DeclaredGpus", "Gpu", "GpuReading", "GpusUnavailable", "Inventory", "declared", "simulated"]
+__all__ = ["DeclaredGpus", "Gpu", "GpusUnavailable", "Inventory", "declared", "simulated"]
 
 Handover = Literal["cdi", "nvidia", "nodes"]
 
@@ -41,16 +42,6 @@ class Gpu:
         return DeviceSpec(uuid=self.uuid, handover=self.handover, nodes=list(self.nodes))
 
 
-@dataclass(frozen=True)
-class GpuReading:
-    """A moment of a device: `use` from 0 to 1, `mem_used` in bytes, `temperature` in °C, process ids of this machine."""
-
-    use: float | None = None
-    mem_used: int | None = None
-    temperature: float | None = None
-    processes: tuple[int, ...] | None = None
-
-
 class Inventory(Protocol):
     """Both calls may block for long, and are made in a thread."""
 
@@ -58,7 +49,7 @@ class Inventory(Protocol):
         """All devices. Raises `GpusUnavailable`."""
         ...
 
-    def readings(self) -> Mapping[str, GpuReading]:
+    def readings(self) -> Mapping[str, DeviceReading]:
         """By UUID. A device that does not tell is missing, or tells None. Raises `GpusUnavailable`."""
         ...
 
@@ -72,7 +63,7 @@ class DeclaredGpus:
     def gpus(self) -> list[Gpu]:
         return list(self.found)
 
-    def readings(self) -> Mapping[str, GpuReading]:
+    def readings(self) -> Mapping[str, DeviceReading]:
         return {}
 
 

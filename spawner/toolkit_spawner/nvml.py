@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 
 import pynvml
 
-from toolkit_spawner.gpus import Gpu, GpuReading, GpusUnavailable, Handover
+from toolkit_spawner.device_readings import DeviceReading
+from toolkit_spawner.gpus import Gpu, GpusUnavailable, Handover
 
 __all__ = ["NvmlGpus"]
 
@@ -35,7 +36,7 @@ class NvmlGpus:
             cuda = _cuda_version(_told(pynvml.nvmlSystemGetCudaDriverVersion_v2))
             return [self._gpu(handle, parent, driver, cuda) for handle, parent in _devices()]
 
-    def readings(self) -> Mapping[str, GpuReading]:
+    def readings(self) -> Mapping[str, DeviceReading]:
         with _library():
             return {uuid: _reading(handle, parent) for handle, parent in _devices() if (uuid := _uuid(handle))}
 
@@ -127,13 +128,14 @@ def _trouble(gpu: Any) -> str | None:
     return f"{uncorrected} memory errors since it was reset that it could not correct" if uncorrected else None
 
 
-def _reading(handle: Any, parent: Any) -> GpuReading:
+def _reading(handle: Any, parent: Any) -> DeviceReading:
     rates = _told(pynvml.nvmlDeviceGetUtilizationRates, handle)
     memory = _told(pynvml.nvmlDeviceGetMemoryInfo, handle)
     processes = _told(pynvml.nvmlDeviceGetComputeRunningProcesses, handle)
-    return GpuReading(
-        use=None if rates is None else rates.gpu / 100,
-        mem_used=None if memory is None else int(memory.used),
+    return DeviceReading(
+        use=None if rates is None else float(rates.gpu),
+        memory=None if memory is None else int(memory.used),
+        memory_total=None if memory is None else int(memory.total),
         temperature=_told(pynvml.nvmlDeviceGetTemperature, parent, pynvml.NVML_TEMPERATURE_GPU),
         processes=None if processes is None else tuple(process.pid for process in processes),
     )

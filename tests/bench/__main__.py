@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.bench import access, commands, data, interface, runs
+from tests.bench import access, commands, data, gate, interface, runs
 from tests.bench.rows import Bench, write
 from tests.support.running_site import RunningSite
 
@@ -33,6 +33,10 @@ BENCHES: dict[str, Bench] = {
     "data/pull-big": data.pull_big,
     "revoked": access.revoked,
     "exec": commands.exec_true,
+    "gate/get-1": gate.requests_on_one,
+    "gate/get-32": gate.requests_on_many,
+    "gate/first-look": gate.first_look,
+    "gate/flood": gate.slow_readers,
     "first-line": runs.first_line,
     "one-key": interface.one_key,
     "fifty": runs.fifty_at_once,

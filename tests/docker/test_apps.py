@@ -109,6 +109,32 @@ def test_apps_start_where_little_can_be_written(
             assert trial.ssh("echo in") == b"in\n"
 
 
+@pytest.mark.parametrize("kind", ["empty", "musl"])
+def test_time_zones_are_known_where_the_image_has_none(trials: Callable[[str], Trial], kind: str) -> None:
+    """Python looks for them below its own prefix, and in the folder that the image may lack."""
+    code = "import zoneinfo, datetime as d; print(d.datetime(2026, 7, 1, tzinfo=zoneinfo.ZoneInfo('Europe/Paris')).isoformat())"
+    assert trials(kind).run_cell(code).strip() == "2026-07-01T00:00:00+02:00"
+
+
+def test_settings_for_the_images_own_jupyter_do_not_count(
+    engine: Engine, runtime_folder: Path, images: dict[str, str], tmp_path: Path
+) -> None:
+    settings = tmp_path / "settings"
+    settings.mkdir()
+    for name in ("jupyter_config.py", "jupyter_server_config.py", "jupyter_lab_config.py"):
+        (settings / name).write_text("raise SystemExit('the image says no')\n")
+    (settings / "jupyter_server_config.json").write_text('{"ServerApp": {"base_url": "/elsewhere/", "port": 1}}')
+
+    def alter(request: dict[str, Any]) -> None:
+        places = ("/etc/jupyter", "/usr/etc/jupyter", "/usr/local/etc/jupyter")
+        request["HostConfig"]["Binds"] += [f"{settings}:{place}:ro" for place in places]
+
+    with Trial(engine, runtime_folder / "current", images["bookworm"], tmp_path / "trial", {}, alter) as trial:
+        trial.start_job_server()
+        assert trial.get("lab").status_code == 200
+        assert "the image says no" not in trial.log()
+
+
 # --- ttyd -------------------------------------------------------------------------------------------------------------
 
 
@@ -146,6 +172,25 @@ def test_a_terminal_is_as_it_was_left(bookworm: Trial) -> None:
     within(30, type_in(bookworm, "marker=kept; echo left=$((1+1))", "left=2"))
     assert "again-kept" in within(30, type_in(bookworm, "echo again-$marker", "again-kept"))
     assert bookworm.ssh("unset LD_PRELOAD; tmux list-sessions -F '#S'").decode() == "main\n"
+
+
+def test_a_terminal_that_floods_who_does_not_read_fills_no_memory(engine: Engine, bookworm: Trial) -> None:
+    async def look_away() -> int:
+        async with websocket(bookworm, "ttyd/ws", "tty") as socket:
+            await socket.send_bytes(json.dumps({"AuthToken": "", "columns": 200, "rows": 50}).encode())
+            while (await socket.receive()).data[:1] != b"0":
+                pass
+            before = await asyncio.to_thread(memory, engine, bookworm)
+            await socket.send_bytes(b"0seq -f %0190.0f 1000000000\r")
+            socket._response.connection.transport.pause_reading()
+            most, end = 0, time.monotonic() + 6
+            while time.monotonic() < end:
+                most = max(most, await asyncio.to_thread(memory, engine, bookworm))
+            await socket.send_bytes(b"0\x03")
+            socket._response.close()
+            return most - before
+
+    assert within(60, look_away()) < 64 * 2**20
 
 
 # --- ssh --------------------------------------------------------------------------------------------------------------

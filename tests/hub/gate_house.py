@@ -48,8 +48,9 @@ BROWSER = {
 
 
 def free_base_port() -> int:
-    """The first of six free ports in a row."""
-    for base in range(18100, 19900, 10):
+    """The first of six free ports in a row; another process of tests begins to look elsewhere."""
+    begin = os.getpid() % 180 * 10
+    for base in (18100 + (begin + step) % 1800 for step in range(0, 1800, 10)):
         try:
             for port in range(base, base + 6):
                 with socket.socket() as probe:

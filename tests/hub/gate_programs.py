@@ -74,7 +74,9 @@ class App:
 
     def __init__(self, ip: str, port: int = 8080) -> None:
         self.ip, self.port = ip, port
-        self.sent = self.got = 0
+        self.sent = self.got = self.asked = 0
+        #: What it was asked for by requests without a page of their own here.
+        self.targets: list[str] = []
         self.read_on = threading.Event()
         self.open_streams = 0
 
@@ -82,10 +84,12 @@ class App:
         app = web.Application(client_max_size=2**30)
         app.router.add_get("/ws", self._websocket)
         app.router.add_get("/flood", self._flood)
+        app.router.add_get("/pour", self._pour)
         app.router.add_get("/deaf", self._deaf)
         app.router.add_get("/stream", self._stream)
         app.router.add_get("/broken", self._broken)
         app.router.add_get("/fake101", self._fake)
+        app.router.add_get("/twice", self._twice)
         app.router.add_get("/nasty", self._nasty)
         app.router.add_route("*", "/{path:.*}", self._echo)
         self._runner = web.AppRunner(app, auto_decompress=False, shutdown_timeout=0.2)
@@ -96,6 +100,8 @@ class App:
         await self._runner.cleanup()
 
     async def _echo(self, request: web.Request) -> web.Response:
+        self.asked += 1
+        self.targets.append(request.raw_path)
         digest, size = hashlib.sha256(), 0
         async for piece in request.content.iter_any():
             digest.update(piece)
@@ -141,6 +147,15 @@ class App:
         await reply.close()
         return reply
 
+    async def _pour(self, request: web.Request) -> web.StreamResponse:
+        """64 MiB as fast as they are taken."""
+        reply = web.StreamResponse()
+        await reply.prepare(request)
+        for _ in range(1024):
+            await reply.write(bytes(65536))
+            self.sent += 65536
+        return reply
+
     async def _deaf(self, request: web.Request) -> web.WebSocketResponse:
         """Reads nothing until it is told to."""
         reply = web.WebSocketResponse()
@@ -168,6 +183,14 @@ class App:
         await asyncio.sleep(0.1)
         request.transport.close()
         return web.Response()
+
+    async def _twice(self, request: web.Request) -> web.Response:
+        """Sends an answer that nobody asked for behind the one that was asked for."""
+        if request.transport is not None:
+            asyncio.get_running_loop().call_soon(
+                request.transport.write, b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged"
+            )
+        return web.Response(text="twice")
 
     async def _fake(self, request: web.Request) -> web.StreamResponse:
         assert request.transport is not None

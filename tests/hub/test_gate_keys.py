@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 from collections.abc import Iterator
@@ -202,11 +203,57 @@ def test_a_public_port_serves_everybody_and_is_told_nothing(house: House, job: s
         sent = {name.lower() for name, _ in response.json()["headers"]}
         assert not {"authorization", "x-toolkit-user", "x-toolkit-key", "x-toolkit-run-secret"} & sent
         assert "toolkit-gate" not in response.text
+
+
+def sent_on(house: House, host: str, headers: dict[str, str]) -> dict[str, str]:
+    """What the app got."""
+    response = house.ask(host, "/x", "POST", headers=headers)
+    assert response.status_code == 200
+    return dict(response.json()["headers"])
+
+
+@pytest.mark.parametrize("by", ["public", "key"])
+def test_an_authorization_that_is_not_ours_is_the_apps(house: House, job: str, by: str) -> None:
+    """At a public port, where the gate lets everybody in, and beside `X-Toolkit-Key`."""
+    host = at_port(job, 9091 if by == "public" else 9090, house)
+    with house.store.begin(write=False) as session:
+        own = job_token(session.get_one(Job, job).runs[-1])
+    token = house.token()["Authorization"].split()[1]
+    service = house.hub.token("toolkit", "access:services", kind="service")
+    beside = {} if by == "public" else {"X-Toolkit-Key": token}
+    for theirs in ("Bearer app.jwt-token_1", "Basic YWxpY2U6aHVudGVyMg==", "Digest username=a", "opaque", "ApiKey x:y"):
+        sent = sent_on(house, host, {**beside, "Authorization": theirs})
+        assert sent["Authorization"] == theirs
+        assert "X-Toolkit-Key" not in sent
+        assert ("X-Toolkit-User" in sent) == (by == "key")
+    key = Key(house, job).token
+    for ours in (key, own, token, service):
+        basic = base64.b64encode(f"alice:{ours}".encode()).decode()
+        for value in (f"Bearer {ours}", f"token {ours}", f"bearer  {ours}", f"Basic {basic}", f"ApiKey {ours}", ours):
+            assert "Authorization" not in sent_on(house, host, {**beside, "Authorization": value}), value
+
+
+def test_while_the_hub_is_away_a_token_that_may_be_its_own_goes_to_no_app(house: House, job: str) -> None:
+    host = at_port(job, 9091, house)
     house.hub.status = 503
     try:
-        assert house.ask(host, headers={"Authorization": f"token {'0' * 32}"}).status_code == 200
+        assert "Authorization" not in sent_on(house, host, {"Authorization": f"token {'0' * 32}"})
+        assert sent_on(house, host, {"Authorization": "Basic YTpi"})["Authorization"] == "Basic YTpi"
     finally:
         house.hub.status = 0
+
+
+def test_pages_of_other_origins_read_what_the_app_of_a_public_port_lets_them(house: House, job: str) -> None:
+    origin = {"Origin": "https://elsewhere.example"}
+    public = house.ask(at_port(job, 9091, house), "/nasty", headers=origin)
+    assert public.headers["Access-Control-Allow-Origin"] == "*"
+    for name in ("Clear-Site-Data", "Strict-Transport-Security", "X-Toolkit-User"):
+        assert name not in public.headers
+    preflight = {**origin, "Access-Control-Request-Method": "PUT"}
+    assert house.ask(at_port(job, 9091, house), "/x", "OPTIONS", headers=preflight).json()["method"] == "OPTIONS"
+    closed = house.ask(at_port(job, 9090, house), "/nasty", headers={**origin, **house.token()})
+    assert closed.status_code == 200
+    assert not [name for name in closed.headers if name.startswith("access-control-")]
 
 
 def test_a_lock_closes_a_public_port(house: House) -> None:

@@ -13,7 +13,8 @@ import pytest
 
 from toolkit_hub.keeping import devices as keeping
 from toolkit_hub.keeping.devices import DeviceKeeper
-from toolkit_spawner.gpus import Gpu, GpuReading, GpusUnavailable, declared, simulated
+from toolkit_spawner.device_readings import DeviceReading
+from toolkit_spawner.gpus import Gpu, GpusUnavailable, declared, simulated
 
 ONE, TWO = simulated(2).gpus()
 
@@ -23,7 +24,7 @@ class Played:
 
     def __init__(self, *gpus: Gpu) -> None:
         self.found = list(gpus)
-        self.read: dict[str, GpuReading] = {}
+        self.read: dict[str, DeviceReading] = {}
         self.problem: GpusUnavailable | None = None
         self.hang: threading.Event | None = None
         self.asked = 0
@@ -36,7 +37,7 @@ class Played:
             raise self.problem
         return list(self.found)
 
-    def readings(self) -> Mapping[str, GpuReading]:
+    def readings(self) -> Mapping[str, DeviceReading]:
         return dict(self.read)
 
 
@@ -86,14 +87,14 @@ def test_a_device_that_vanishes_stays_in_sight() -> None:
 
 def test_a_driver_that_fails_drains_all_and_says_what_it_said() -> None:
     played = Played(ONE)
-    played.read[ONE.uuid] = GpuReading(use=0.5)
+    played.read[ONE.uuid] = DeviceReading(use=50.0)
     keeper = DeviceKeeper(played)
     look(keeper)
-    assert keeper.readings()[ONE.uuid].use == 0.5
+    assert keeper.read()[ONE.uuid].use == 50.0
     played.problem = GpusUnavailable("NVIDIA's library does not answer: Driver/library version mismatch")
     look(keeper)
     assert drained(keeper) == {ONE.uuid: "NVIDIA's library does not answer: Driver/library version mismatch"}
-    assert keeper.readings() == {}, "unknown is not 0 %"
+    assert keeper.read() == {}, "unknown is not 0 %"
     played.problem = None
     look(keeper)
     assert drained(keeper) == {ONE.uuid: None}
@@ -123,7 +124,7 @@ def test_a_strangers_process_drains_its_device_when_it_is_seen_twice() -> None:
     stranger = subprocess.Popen(["sleep", "60"])
     try:
         played = Played(ONE, TWO)
-        played.read = {ONE.uuid: GpuReading(processes=(stranger.pid,)), TWO.uuid: GpuReading(processes=())}
+        played.read = {ONE.uuid: DeviceReading(processes=(stranger.pid,)), TWO.uuid: DeviceReading(processes=())}
         keeper = DeviceKeeper(played)
         look(keeper)
         assert drained(keeper)[ONE.uuid] is None, "it may be a job that is just ending"
@@ -143,7 +144,7 @@ def test_a_process_that_nobody_can_look_at_is_no_stranger() -> None:
     played = Played(ONE)
     gone = os.spawnlp(os.P_NOWAIT, "true", "true")
     os.waitpid(gone, 0)
-    played.read = {ONE.uuid: GpuReading(processes=(gone,))}
+    played.read = {ONE.uuid: DeviceReading(processes=(gone,))}
     keeper = DeviceKeeper(played)
     look(keeper, 3)
     assert drained(keeper) == {ONE.uuid: None}

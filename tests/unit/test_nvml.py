@@ -109,7 +109,7 @@ def test_what_a_card_does_not_tell_is_unknown_and_not_zero(library: PlayedLibrar
     (gpu,) = NvmlGpus("nvidia").gpus()
     assert (gpu.model, gpu.mem, gpu.capability, gpu.tensor_cores) == ("unknown GPU", None, None, None)
     reading = NvmlGpus("nvidia").readings()["GPU-SIMULATED-9"]
-    assert (reading.use, reading.mem_used, reading.temperature, reading.processes) == (None, None, None, None)
+    assert (reading.use, reading.memory, reading.temperature, reading.processes) == (None, None, None, None)
 
 
 def test_readings(library: PlayedLibrary) -> None:
@@ -119,7 +119,7 @@ def test_readings(library: PlayedLibrary) -> None:
         )
     ]
     reading = NvmlGpus("nvidia").readings()["GPU-SIMULATED-0"]
-    assert (reading.use, reading.mem_used, reading.temperature, reading.processes) == (0.42, 3 * 2**30, 61, (7, 8))
+    assert (reading.use, reading.memory, reading.temperature, reading.processes) == (42.0, 3 * 2**30, 61, (7, 8))
 
 
 def test_the_instances_of_a_divided_card_are_devices_and_it_is_none(library: PlayedLibrary) -> None:

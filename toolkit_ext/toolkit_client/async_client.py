@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -42,6 +42,7 @@ from toolkit_client.log_trail import LogTrail
 from toolkit_client.trails import EventTrail, Notice, Trail
 
 if TYPE_CHECKING:
+    from toolkit_client.metrics_models import JobMetrics, TopJob
     from toolkit_client.models import Event, Job, JobPatch, JobSpec, Me, QueueStatus
     from toolkit_client.queue_models import JobWhy
 
@@ -186,6 +187,14 @@ class AsyncJobs:
 
     async def get(self, ref: str) -> Job:
         return await self._client.call(calls.get_job(ref))
+
+    async def metrics(
+        self, ref: str, *, begin: str | None = None, end: str | None = None, step: int | None = None
+    ) -> JobMetrics:
+        return await self._client.call(calls.get_job_metrics(ref, begin=begin, end=end, step=step))
+
+    async def top(self, *, mine: bool | None = None, account: str | None = None) -> Sequence[TopJob]:
+        return (await self._client.call(calls.list_top(mine=mine, account=account))).items
 
     async def kill(self, ref: str) -> Job:
         return await self._client.call(calls.kill_job(ref))

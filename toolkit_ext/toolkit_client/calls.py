@@ -12,6 +12,7 @@ from toolkit_client.call import API_PATH, Call, body_of, make_call, new_key, pag
 
 if TYPE_CHECKING:
     from toolkit_client.admin_models import Checkup, CleanUp
+    from toolkit_client.metrics_models import JobMetrics, TopJob
     from toolkit_client.models import Job, JobPatch, JobSpec, Me, NewUser, Page, QueueStatus, User
     from toolkit_client.queue_models import Gpu, JobWhy, QueuedJob
 
@@ -29,6 +30,7 @@ __all__ = [
     "gap_notice",
     "get_checkup",
     "get_job",
+    "get_job_metrics",
     "get_me",
     "get_queue",
     "get_why",
@@ -36,6 +38,7 @@ __all__ = [
     "list_gpus",
     "list_jobs",
     "list_queue",
+    "list_top",
     "list_users",
     "read_events",
     "read_logs",
@@ -87,6 +90,19 @@ def list_jobs(
 def get_job(ref: str) -> Call[Job]:
     """`ref` is an id, a full name (``acme.joe.x``), or a bare name in the caller's home account."""
     return make_call("GET", _job_path(ref), reader("Job"))
+
+
+def get_job_metrics(
+    ref: str, *, begin: str | None = None, end: str | None = None, step: int | None = None
+) -> Call[JobMetrics]:
+    """What a job used from `begin` to `end` (RFC 3339 times), in steps of `step` seconds; without them, the last half hour."""
+    params = {"from": begin, "to": end, "step": step}
+    return make_call("GET", f"{_job_path(ref)}/metrics", reader("JobMetrics", "metrics_models"), params=params)
+
+
+def list_top(*, mine: bool | None = None, account: str | None = None) -> Call[Page[TopJob]]:
+    """What the running jobs use now that the caller may see."""
+    return make_call("GET", "/top", page_reader("TopJob", "metrics_models"), params={"mine": mine, "account": account})
 
 
 def kill_job(ref: str) -> Call[Job]:

@@ -13,7 +13,7 @@ creates something carries one Idempotency-Key through all its attempts, or is no
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -47,6 +47,7 @@ from toolkit_client.trails import EventTrail, Notice, Trail
 
 if TYPE_CHECKING:
     from toolkit_client.exec.commands import JobCommands
+    from toolkit_client.metrics_models import JobMetrics, TopJob
     from toolkit_client.models import Event, Job, JobPatch, JobSpec, Me, QueueStatus
     from toolkit_client.queue_models import JobWhy
 
@@ -201,6 +202,16 @@ class Jobs:
     def get(self, ref: str) -> Job:
         """`ref` is an id, a full name, or a bare name in the caller's home account."""
         return self._client.call(calls.get_job(ref))
+
+    def metrics(
+        self, ref: str, *, begin: str | None = None, end: str | None = None, step: int | None = None
+    ) -> JobMetrics:
+        """What the job used, see `calls.get_job_metrics`."""
+        return self._client.call(calls.get_job_metrics(ref, begin=begin, end=end, step=step))
+
+    def top(self, *, mine: bool | None = None, account: str | None = None) -> Sequence[TopJob]:
+        """What running jobs use now: of one account, or all that the caller may see; with `mine` only the caller's own."""
+        return self._client.call(calls.list_top(mine=mine, account=account)).items
 
     def kill(self, ref: str) -> Job:
         """Asks for the job's end; raises `Conflict` if it has ended already."""

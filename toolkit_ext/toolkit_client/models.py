@@ -13,6 +13,7 @@ from typing import Any, Generic, Literal, TypeVar
 from pydantic import Field
 
 from toolkit_client.job_spec import JobName, JobPatch, JobSpec, Port, Resources, Tag
+from toolkit_client.metrics_models import JobUsage
 from toolkit_client.wire import WireModel
 
 __all__ = [
@@ -139,6 +140,7 @@ class Job(WireModel):
     access_url: str = Field(description="address of the job's own web server (port 8080)")
     port_urls: dict[str, str] = Field(default_factory=dict, description="addresses of its other declared ports")
     lab_url: str = Field(description="address of the job's JupyterLab")
+    usage: JobUsage | None = Field(default=None, description="what it uses; null in a list, and in answers to changes")
     runs: list[Run]
 
 

@@ -31,7 +31,7 @@ class Gpu(WireModel):
     account: str | None = None
     user: str | None = None
     since: datetime | None = Field(default=None, description="when it was given to the job that has it")
-    use: float | None = Field(default=None, description="how busy it is, from 0 to 1")
+    use: float | None = Field(default=None, description="how busy it is, in percent of the last moment")
     mem_used: float | None = Field(default=None, description="GiB")
     temperature: float | None = Field(default=None, description="°C")
 

@@ -33,6 +33,7 @@ from toolkit_hub.garbage import Collector
 from toolkit_hub.keeping.commits import Commits
 from toolkit_hub.keeping.devices import DeviceKeeper
 from toolkit_hub.keeping.usage_keeper import UsageKeeper
+from toolkit_hub.metrics.sampler import Sampler
 from toolkit_hub.store import Store
 from toolkit_spawner.docker_api import Engine
 
@@ -61,6 +62,7 @@ class Context:
     commits: Commits
     usage: UsageKeeper
     devices: DeviceKeeper
+    sampler: Sampler
     data_limits: DataLimits
     afterwards: Afterwards
     internal_token: str

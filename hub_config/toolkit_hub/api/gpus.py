@@ -15,7 +15,7 @@ __all__ = ["ROUTES"]
 async def list_(call: Call) -> Page[Gpu]:
     context = call.context
     devices = context.devices
-    found = await context.store.read(gpu_list, context.site, call.actor, devices.gpus(), devices.readings())
+    found = await context.store.read(gpu_list, context.site, call.actor, devices.gpus(), devices.read())
     return Page[Gpu](items=found)
 
 

@@ -11,7 +11,7 @@ from toolkit_hub.api.event_stream import stream_events, stream_job_events
 from toolkit_hub.api.images import image_digest
 from toolkit_hub.api.log_stream import LOG_PARAMETERS, stream_job_log
 from toolkit_hub.api.routing import Call, Parameter, Route
-from toolkit_hub.domain import job_list, jobs
+from toolkit_hub.domain import job_list, job_metrics, jobs
 from toolkit_hub.domain.why import job_why
 
 __all__ = ["ROUTES"]
@@ -68,7 +68,10 @@ async def list_(call: Call) -> dict[str, Any]:
 
 
 async def get(call: Call) -> Job:
-    return await call.context.store.read(jobs.get_job, call.context.site, call.actor, call.path_arguments["job"])
+    context, reference = call.context, call.path_arguments["job"]
+    return await context.store.read(
+        job_metrics.get_job_with_usage, context.site, call.actor, reference, context.sampler.fresh()
+    )
 
 
 async def why(call: Call) -> JobWhy:

@@ -1,4 +1,4 @@
-"""What a request leaves in the store after its answer: its refusal in the audit log, the last use of its key.
+"""What a request leaves in the store after its answer: in the audit log its refusal or what it opened, the last use of its key.
 
 It waits for nobody: notes are taken in memory, and written together, each moment's in one transaction.
 """
@@ -8,14 +8,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from sqlalchemy.orm import Session
 
 from toolkit_client.errors import ServiceUnavailable
 from toolkit_hub import clock
 from toolkit_hub.domain import audit
-from toolkit_hub.domain.access import Actor, DeadKey
+from toolkit_hub.domain.access import Actor, DeadKey, decision
 from toolkit_hub.domain.key_use import mark_used
 from toolkit_hub.policy.world import Subject
 from toolkit_hub.store import Store
@@ -30,6 +31,8 @@ MOST_WAITING = 10_000
 AT_ONCE = 500
 #: Seconds between two records of a key's use.
 USE_EVERY_S = 60.0
+#: Seconds in which notes gather: each commit makes the gate forget what it knows of the store.
+GATHER_S = 0.2
 #: Seconds after which the store is tried again.
 RETRY_S = 1.0
 
@@ -56,6 +59,17 @@ class Afterwards:
 
         def write(session: Session) -> None:
             audit.record(session, actor, action, urn, outcome="refused", reason=reason, data={"request": request})
+
+        self._add(write)
+
+    def opened(self, actor: Actor, action: str, urn: str, data: Mapping[str, Any]) -> None:
+        """Somebody has made use of a right that changes nothing in the store."""
+        time = clock.now()
+
+        def write(session: Session) -> None:
+            decided = decision(session, actor.subject, action, urn)
+            reason = decided.reason if decided.allowed else ""  # it may have been taken away since
+            audit.record(session, actor, action, urn, reason=reason, data=data, time=time)
 
         self._add(write)
 
@@ -86,6 +100,7 @@ class Afterwards:
         """Until it is cancelled."""
         while True:
             await self._some.wait()
+            await asyncio.sleep(GATHER_S)
             self._some.clear()
             try:
                 await self.write_now()
@@ -107,7 +122,7 @@ class Afterwards:
                 raise
             if self._lost:
                 log.error(
-                    "%d refusals are not in the audit log: they came faster than they could be written", self._lost
+                    "%d entries are not in the audit log: they came faster than they could be written", self._lost
                 )
                 self._lost = 0
 

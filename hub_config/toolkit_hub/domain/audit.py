@@ -57,8 +57,9 @@ def record(
     outcome: str = "done",
     reason: str = "",
     data: Mapping[str, Any] | None = None,
+    time: datetime | None = None,
 ) -> None:
-    """Append an entry. Without an actor the toolkit itself acts.
+    """Append an entry. Without an actor the toolkit itself acts; `time` is for what happened before this moment.
 
     `action` is one of `policy.actions`; `urn` what it was done to; `outcome` ``done`` or ``refused``. `reason` is the
     statement that allowed it or why it was refused; for what was done it may be left out where `access.authorise` asked
@@ -68,7 +69,7 @@ def record(
         reason = session.info.get(access.GRANTED_BY, {}).get((actor.subject.id, action), "")
     session.add(
         AuditEntry(
-            time=clock.now(),
+            time=time or clock.now(),
             actor=(actor.full_name if actor else SYSTEM)[:255],
             actor_urn=_urn_of(session, actor) if actor else "",
             via=actor.via if actor else "",

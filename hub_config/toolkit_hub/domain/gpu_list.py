@@ -13,18 +13,19 @@ from toolkit_client.urn import job_urn
 from toolkit_hub.domain.access import Actor, allowed, authorise
 from toolkit_hub.domain.site import Site
 from toolkit_hub.store.tables import Account, DeviceHold, Job, Run, User
-from toolkit_spawner.gpus import Gpu, GpuReading
+from toolkit_spawner.device_readings import DeviceReading
+from toolkit_spawner.gpus import Gpu
 
 __all__ = ["gpu_list"]
 
 
 def gpu_list(
-    session: Session, site: Site, actor: Actor, gpus: Sequence[Gpu], readings: Mapping[str, GpuReading]
+    session: Session, site: Site, actor: Actor, gpus: Sequence[Gpu], readings: Mapping[str, DeviceReading]
 ) -> list[WireGpu]:
     """As the inventory lists them, and behind them those that a run still holds though they are not known any more."""
     authorise(session, actor, "organization:get", actor.organization_id)
     holds = _holds(session, actor)
-    known = [_to_wire(site, gpu, readings.get(gpu.uuid, GpuReading()), holds.pop(gpu.uuid, None)) for gpu in gpus]
+    known = [_to_wire(site, gpu, readings.get(gpu.uuid, DeviceReading()), holds.pop(gpu.uuid, None)) for gpu in gpus]
     lost = [
         WireGpu(uuid=uuid, model="unknown", node=site.node, state="held", reason="it is not known any more", **held)
         for uuid, held in holds.items()
@@ -32,7 +33,7 @@ def gpu_list(
     return known + lost
 
 
-def _to_wire(site: Site, gpu: Gpu, reading: GpuReading, held: dict[str, Any] | None) -> WireGpu:
+def _to_wire(site: Site, gpu: Gpu, reading: DeviceReading, held: dict[str, Any] | None) -> WireGpu:
     state = "held" if held is not None else "drained" if gpu.trouble else "free"
     return WireGpu(
         uuid=gpu.uuid,
@@ -46,7 +47,7 @@ def _to_wire(site: Site, gpu: Gpu, reading: GpuReading, held: dict[str, Any] | N
         state=state,
         reason=gpu.trouble,
         use=reading.use,
-        mem_used=None if reading.mem_used is None else round(reading.mem_used / 2**30, 2),
+        mem_used=None if reading.memory is None else round(reading.memory / 2**30, 2),
         temperature=reading.temperature,
         **(held or {}),
     )

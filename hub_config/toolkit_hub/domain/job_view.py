@@ -110,6 +110,7 @@ def row_to_json(
             if port["port"] != APP_PORT
         },
         "labUrl": site.job_host(job.id, "-lab") + lab_path(runs[-1]).lstrip("/") + "lab",
+        "usage": None,
         "runs": [_run_to_json(run, now) for run in runs],
     }
 

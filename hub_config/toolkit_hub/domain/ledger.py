@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from toolkit_hub import clock
 from toolkit_hub.store.tables import DeviceHold, Run
 
-__all__ = ["give_back", "holders", "take"]
+__all__ = ["give_back", "held_devices", "holders", "take"]
 
 
 def take(session: Session, run: Run, devices: Sequence[str]) -> None:
@@ -27,6 +27,14 @@ def take(session: Session, run: Run, devices: Sequence[str]) -> None:
 def give_back(session: Session, run_id: str) -> None:
     """End the run's holds, if it has any."""
     session.execute(delete(DeviceHold).where(DeviceHold.run_id == run_id))
+
+
+def held_devices(session: Session) -> dict[str, list[str]]:
+    """Run id → devices that it holds."""
+    found: dict[str, list[str]] = {}
+    for device, run_id in holders(session).items():
+        found.setdefault(run_id, []).append(device)
+    return found
 
 
 def holders(session: Session) -> dict[str, str]:

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from toolkit_client.errors import Gone
 from toolkit_client.models import ALIVE_STATES
 from toolkit_hub import clock
-from toolkit_hub.domain import events
+from toolkit_hub.domain import events, samples
 from toolkit_hub.store.tables import Event, GateSession, IdempotencyKey, Job, LoginCode, Organization, PulledImage, Run
 
 __all__ = [
@@ -61,11 +61,12 @@ class Periods:
     images: timedelta | None = timedelta(days=30)
     events: timedelta | None = timedelta(days=365)
     audit: timedelta | None = None
+    samples: timedelta | None = timedelta(days=30)
 
     @classmethod
-    def in_days(cls, *, logs: int, images: int, events: int, audit: int) -> Periods:
+    def in_days(cls, *, logs: int, images: int, events: int, audit: int, samples: int = 30) -> Periods:
         """0 days: for ever."""
-        return cls(*(timedelta(days=days) if days else None for days in (logs, images, events, audit)))
+        return cls(*(timedelta(days=days) if days else None for days in (logs, images, events, audit, samples)))
 
 
 # --- logs and run folders -------------------------------------------------------------------------------------------------
@@ -99,6 +100,7 @@ def mark_log_removed(session: Session, due: DueLog, actor: str, request_id: str)
     run = session.get_one(Run, due.run_id)
     if run.log_removed is None:
         run.log_removed = clock.now()
+        samples.forget_run(session, run.id)
         data = {"runId": run.id, "ended": due.ended.isoformat(), "reason": "log_retention"}
         events.record(session, "log.removed", due.urn, actor=actor, request_id=request_id, data=data)
 

@@ -41,6 +41,7 @@ SWEEPS: tuple[Sweep, ...] = (
     volumes.staged,
     rows.short_lived,
     rows.old_events,
+    rows.past_samples,
 )
 
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
-from contextlib import AbstractContextManager
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 
-from aiohttp import web
+from aiohttp import HttpVersion10, HttpVersion11, web
+from prometheus_client import generate_latest
 
 from toolkit_client.errors import (
     Conflict,
@@ -19,10 +23,10 @@ from toolkit_client.errors import (
 from toolkit_hub.configure import Toolkit
 from toolkit_hub.gate.data.host import DataHost
 from toolkit_hub.gate.forward import Target, Unreachable, Upstream, forward, raw_target
-from toolkit_hub.gate.headers import Passage
+from toolkit_hub.gate.headers import KEY_HEADER, Passage
 from toolkit_hub.gate.identity import Identities, bearer_token, foreign
 from toolkit_hub.gate.job_server import JobServers
-from toolkit_hub.gate.live import Live, LiveConnections
+from toolkit_hub.gate.live import Live, LiveConnections, Watch
 from toolkit_hub.gate.login import ENTER_PATH, GATE_PATH, LOGOUT_PATH, Logins
 from toolkit_hub.gate.pages import BadGateway, Link, is_navigation, page, redirect
 from toolkit_hub.gate.places import LAB_PORT, JobHost, JobHosts, RunPlace, ServerPath, View, server_path
@@ -31,17 +35,30 @@ from toolkit_hub.gate.streams import RunStreams, stream_of
 from toolkit_hub.gate.tunnel import is_upgrade, tunnel
 from toolkit_hub.gate.views import Views
 from toolkit_hub.gate.visit import Visit
+from toolkit_hub.gate.within import Within
+from toolkit_hub.metrics.instruments import CONTENT_TYPE, GATE_REGISTRY
 from toolkit_hub.store import Store
 
 __all__ = ["HEALTH_PATH", "Door"]
 
 HEALTH_PATH = f"{GATE_PATH}health"
+#: What Prometheus reads, on the side for the proxy.
+METRICS_PATH = f"{GATE_PATH}metrics"
 #: A person sees the waiting page when the job server is not up by then.
 _PAGE_AFTER_S = 0.3
 #: A program has no use for a page, and waits.
 _PROGRAM_WAITS_S = 30.0
 _RELOAD_STARTING_S = 1
 _RELOAD_QUEUED_S = 3
+
+
+_VERSIONS = (HttpVersion10, HttpVersion11)
+#: Websockets of the job server that carry a stream of somebody's own.
+_STREAM_PATH = re.compile(r"/(?:sshd|tcp/([0-9]{1,5}))")
+
+
+def _nothing() -> None:
+    return None
 
 
 class Door:
@@ -94,7 +111,8 @@ class Door:
         if not host.lab:
             view = await self._views.look(host.job_id)
             if view is not None and view.ports.get(host.port):
-                return await self._arrive(visit, view, host.port, target, Passage("", host.scheme, host.name))
+                passage = Passage("", host.scheme, host.name, public=True)
+                return await self._arrive(visit, view, host.port, target, passage)
         claims = await self._identities.claims(request.headers, host.name)
         view = await self._rights.look(visit, host.job_id, claims, server_path(target) if host.lab else None)
         if view is None:
@@ -140,6 +158,9 @@ class Door:
         if target == HEALTH_PATH:
             words = {"status": "ok", "live": len(self._live), "pid": os.getpid()}
             return web.json_response(words, headers={"Cache-Control": "no-store"})
+        if target == METRICS_PATH:
+            await self._rights.authorise_key(visit, "organization:metrics")
+            return web.Response(body=generate_latest(GATE_REGISTRY), headers={"Content-Type": CONTENT_TYPE})
         path = server_path(target)
         if path is None:
             raise NotFound("this address belongs to no server", "servers are at /user/OWNER/SERVER/")
@@ -199,6 +220,8 @@ class Door:
         self, visit: Visit, view: View, port: int | None, target: str, passage: Passage
     ) -> web.StreamResponse:
         """Find what the address means now, for somebody who is let in."""
+        if passage.public or KEY_HEADER in visit.request.headers:
+            passage = replace(passage, authorization=await self._identities.is_for_app(visit.request.headers))
         job_page = f"{self._site.public_url}/services/toolkit/jobs/{view.job_id}"
         visit.link = Link(job_page, "The job's page")
         if not view.alive:
@@ -209,8 +232,9 @@ class Door:
         if run is None or not run.reachable:
             return self._not_yet(visit, view)
         if port is not None:
-            hint = f"the job's own web server must listen on 0.0.0.0 port {port}; the job's log shows what it says"
-            to = Target(run.ip or "", port, passage, f"port {port} of this job", hint)
+            hint = f"the job's own web server must listen on port {port}; the job's log shows what it says"
+            within = Within(run.id, port, partial(self._streams.dial, run, visit.user, port))
+            to = Target(run.ip or "", port, passage, f"port {port} of this job", hint, within)
             return await self._pass(visit, view, port, target, to)
         elsewhere = _lab_elsewhere(visit.request, view, run, target)
         if elsewhere is not None:
@@ -219,7 +243,8 @@ class Door:
         stream = stream_of(visit.request, path.rest) if path else None
         if stream is not None:
             with self._watched(visit, view, None):
-                return await self._streams.join(visit.request, run, visit.user, stream)
+                opened = partial(self._rights.opened, visit, view, "tcp" if stream else "exec", stream)
+                return await self._streams.join(visit.request, run, visit.user, stream, opened)
         return await self._to_job_server(visit, view, run, target, passage)
 
     def _not_yet(self, visit: Visit, view: View) -> web.Response:
@@ -240,14 +265,14 @@ class Door:
         self, visit: Visit, view: View, run: RunPlace, target: str, passage: Passage
     ) -> web.StreamResponse:
         """To the job server, which is started first if need be, and once more if it has died since."""
-        secret_passage = Passage(passage.user, passage.scheme, passage.host, run.secret, passage.cookies)
+        secret_passage = replace(passage, secret=run.secret)
         to = Target(run.ip or "", LAB_PORT, secret_passage, "this job's JupyterLab server", "try again")
         for again in (True, False):
             waiting = await self._started(visit, run)
             if waiting is not None:
                 return waiting
             try:
-                return await self._pass(visit, view, None, target, to)
+                return await self._pass(visit, view, None, target, to, self._note_of(visit, view, target))
             except Unreachable:
                 self._job_servers.forget(run)
                 if not again:
@@ -274,15 +299,31 @@ class Door:
             refresh_s=_RELOAD_STARTING_S,
         )
 
-    async def _pass(self, visit: Visit, view: View, port: int | None, target: str, to: Target) -> web.StreamResponse:
-        """Forward, under the eye of the re-check."""
+    def _note_of(self, visit: Visit, view: View, target: str) -> Callable[[], None]:
+        """Tells the audit log of a connection to the job's ssh server or to a port."""
+        path = server_path(target)
+        found = _STREAM_PATH.fullmatch(path.rest.partition("?")[0]) if path else None
+        if found is None:
+            return _nothing
+        return partial(self._rights.opened, visit, view, "tcp" if found[1] else "ssh", int(found[1] or 0))
+
+    async def _pass(
+        self,
+        visit: Visit,
+        view: View,
+        port: int | None,
+        target: str,
+        to: Target,
+        opened: Callable[[], None] = _nothing,
+    ) -> web.StreamResponse:
+        """Forward, under the eye of the re-check; `opened` is called when a websocket has been joined."""
         request = visit.request
         with self._watched(visit, view, port):
             if is_upgrade(request):
-                return await tunnel(self._upstream, request, target, to)
+                return await tunnel(self._upstream, request, target, to, opened)
             return await forward(self._upstream, request, target, to)
 
-    def _watched(self, visit: Visit, view: View, port: int | None) -> AbstractContextManager[None]:
+    def _watched(self, visit: Visit, view: View, port: int | None) -> Watch:
         """For as long as what the visitor came for lasts: to a port of the job's own, or (None) with `job:exec`."""
         transport = visit.request.transport
         if transport is None:
@@ -292,6 +333,8 @@ class Door:
 
 
 def _target(request: web.BaseRequest) -> str:
+    if request.version not in _VERSIONS:
+        raise InvalidRequest("the gate speaks no such version of HTTP", "use HTTP/1.1, by any usual client")
     target = raw_target(request)
     if target is None:
         raise InvalidRequest("the request's target is not a path", "send the path of the address, without a fragment")

@@ -40,6 +40,7 @@ _HOP_BY_HOP = frozenset(
         "upgrade",
     }
 )
+_NONE: frozenset[str] = frozenset()
 _OWN_PREFIXES = ("x-toolkit-", "x-forwarded-")
 _NOT_INWARD = _HOP_BY_HOP | {
     "authorization",
@@ -60,7 +61,8 @@ _NOT_OUTWARD = _HOP_BY_HOP | {
     "set-cookie2",
     "strict-transport-security",  # the site's decision, for all hosts below the domain
 }
-_NOT_OUTWARD_PREFIXES = ("access-control-", "x-toolkit-")
+_NOT_OUTWARD_PREFIXES_PUBLIC = ("x-toolkit-",)
+_NOT_OUTWARD_PREFIXES = (*_NOT_OUTWARD_PREFIXES_PUBLIC, "access-control-")
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,10 @@ class Passage:
     secret: str | None = field(default=None, repr=False)
     #: True on job hosts, where cookies belong to the job; on the hub's origin they are the hub's.
     cookies: bool = True
+    #: True where ``Authorization`` is meant for the app and holds nothing of ours (`Identities.is_for_app`).
+    authorization: bool = False
+    #: True at a port that is open to everybody: there the app alone says who may read it, other origins' pages included.
+    public: bool = False
 
 
 def plain_name(name: str) -> str:
@@ -85,11 +91,10 @@ def plain_name(name: str) -> str:
 def inbound(headers: MultiMapping[str], passage: Passage) -> CIMultiDict[str]:
     """The headers that the job gets."""
     named = _named_by_connection(headers)
-    keep_authorization = KEY_HEADER in headers
     out: CIMultiDict[str] = CIMultiDict()
     for name, value in headers.items():
         plain = plain_name(name)
-        if plain in _NOT_INWARD and not (keep_authorization and name.lower() == "authorization"):
+        if plain in _NOT_INWARD and not (passage.authorization and name.lower() == "authorization"):
             continue
         if plain in named or plain.startswith(_OWN_PREFIXES):
             continue
@@ -110,17 +115,18 @@ def inbound(headers: MultiMapping[str], passage: Passage) -> CIMultiDict[str]:
     return out
 
 
-def outbound(headers: MultiMapping[str], *, cookies: bool) -> CIMultiDict[str]:
-    """The headers that the visitor gets. Without `cookies` (on the hub's origin) the answer is also kept from ever
-    becoming a page: a browser that shows it gives it an origin of its own."""
+def outbound(headers: MultiMapping[str], passage: Passage) -> CIMultiDict[str]:
+    """The headers that the visitor gets. On the hub's origin the answer is also kept from ever becoming a page: a browser
+    that shows it gives it an origin of its own."""
     named = _named_by_connection(headers)
+    kept_back = _NOT_OUTWARD_PREFIXES_PUBLIC if passage.public else _NOT_OUTWARD_PREFIXES
     out: CIMultiDict[str] = CIMultiDict()
     for name, value in headers.items():
         plain = plain_name(name)
-        if plain not in _NOT_OUTWARD and plain not in named and not plain.startswith(_NOT_OUTWARD_PREFIXES):
+        if plain not in _NOT_OUTWARD and plain not in named and not plain.startswith(kept_back):
             out.add(name, value)
     out["Server"] = "toolkit"
-    if cookies:
+    if passage.cookies:
         for cookie in headers.getall("Set-Cookie", ()):
             if _cookie_may_be_set(cookie):
                 out.add("Set-Cookie", cookie)
@@ -161,4 +167,6 @@ def _cookie_may_be_set(cookie: str) -> bool:
 def _named_by_connection(headers: MultiMapping[str]) -> frozenset[str]:
     """Headers that end at this hop; never the length, without which a body's end would be misread."""
     lines = headers.getall("Connection", ())
+    if not lines:
+        return _NONE
     return frozenset(plain_name(name) for line in lines for name in line.split(",")) - {"content-length"}

@@ -7,6 +7,7 @@ A *claim* is what came with a request and could be checked outside of the store;
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import logging
 import re
@@ -74,6 +75,12 @@ class TokenOwner:
 
 
 @dataclass(frozen=True)
+class _HubAnswer:
+    known: bool
+    owner: TokenOwner | None
+
+
+@dataclass(frozen=True)
 class Claim:
     """A credential that came with a request: a token that the hub knows (`owner`), a session's key at `host`, or else a
     role's key or a job's own token, of which the store knows."""
@@ -102,11 +109,18 @@ class HubTokens:
     def __init__(self, hub_url: str, client: aiohttp.ClientSession) -> None:
         self._url = f"{hub_url}/hub/api/user"
         self._client = client
-        self._known: OrderedDict[str, tuple[float, TokenOwner | None]] = OrderedDict()
-        self._asking: dict[str, asyncio.Task[TokenOwner | None]] = {}
+        self._known: OrderedDict[str, tuple[float, _HubAnswer]] = OrderedDict()
+        self._asking: dict[str, asyncio.Task[_HubAnswer]] = {}
 
     async def owner(self, token: str) -> TokenOwner | None:
-        """Whose token it is, or None for one that the hub does not know. Raises `HubAway`."""
+        """Whose token it is, or None for one that is no user's. Raises `HubAway`."""
+        return (await self._answer(token)).owner
+
+    async def knows(self, token: str) -> bool:
+        """Whether the hub knows the token, be it a user's or a service's. Raises `HubAway`."""
+        return (await self._answer(token)).known
+
+    async def _answer(self, token: str) -> _HubAnswer:
         key = hashlib.sha256(token.encode()).hexdigest()
         known = self._known.get(key)
         if known and known[0] > clock.monotonic():
@@ -118,21 +132,22 @@ class HubTokens:
             task.add_done_callback(lambda _: self._asking.pop(key, None))
         return await asyncio.shield(task)
 
-    async def _ask(self, key: str, token: str) -> TokenOwner | None:
+    async def _ask(self, key: str, token: str) -> _HubAnswer:
         asked = clock.monotonic()
         headers, timeout = {"Authorization": f"token {token}"}, aiohttp.ClientTimeout(total=HUB_TIMEOUT_S)
         try:
             async with self._client.get(self._url, headers=headers, timeout=timeout, allow_redirects=False) as reply:
-                owner = _token_owner(await reply.json()) if reply.status == 200 else None
+                known = reply.status == 200
+                answer = _HubAnswer(known, _token_owner(await reply.json()) if known else None)
                 if reply.status not in (200, 401, 403, 404):
                     raise HubAway(*_hub_away(f"status {reply.status}"))
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             raise HubAway(*_hub_away(type(error).__name__)) from error
-        self._known[key] = (asked + TOKEN_CACHE_S, owner)
+        self._known[key] = (asked + TOKEN_CACHE_S, answer)
         self._known.move_to_end(key)
         while len(self._known) > _CACHE_SIZE:
             self._known.popitem(last=False)
-        return owner
+        return answer
 
 
 def _hub_away(why: str) -> tuple[str, str]:
@@ -177,6 +192,20 @@ class Identities:
             return cookies
         return [Claim(token, owner), *cookies] if owner else cookies
 
+    async def is_for_app(self, headers: MultiMapping[str]) -> bool:
+        """Whether there is an ``Authorization`` without anything of ours in it, whatever its scheme: no hub token, no role's key,
+        no job's own token. What cannot be told apart because the hub is away is taken for ours."""
+        values = headers.getall("Authorization", ())
+        for word in (word for value in values for word in _credentials(value)):
+            if _OWN_TOKEN.search(word):
+                return False
+            try:
+                if _TOKEN.fullmatch(word) and await self._tokens.knows(word):
+                    return False
+            except HubAway:
+                return False
+        return bool(values)
+
     def cookie_claims(self, headers: MultiMapping[str], host: str) -> list[Claim]:
         """Of a browser that is signed in at `host`; without a host there are none."""
         keys = [key for key in cookie_values(headers, self.cookie) if host and _SESSION_KEY.fullmatch(key)]
@@ -203,6 +232,18 @@ def bearer_token(headers: MultiMapping[str]) -> str | None:
         if scheme.lower() not in ("token", "bearer"):
             return None
     return key.strip() if _TOKEN.fullmatch(key.strip()) else None
+
+
+def _credentials(value: str) -> list[str]:
+    """What in the value of an ``Authorization`` could be a token."""
+    scheme, _, rest = value.strip().partition(" ")
+    if scheme.lower() == "basic":
+        try:
+            rest = base64.b64decode(rest.strip() + "==").decode("utf-8", "replace")
+        except ValueError:
+            return [rest]
+        return [*rest.partition(":")[::2], rest]
+    return [rest.strip() or scheme]
 
 
 def is_own_token(token: str) -> bool:

@@ -4,10 +4,8 @@ has changed. A revoked right therefore ends an open terminal within 15 seconds."
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from toolkit_client.errors import NotSignedIn, ServiceUnavailable
@@ -15,7 +13,7 @@ from toolkit_hub import clock
 from toolkit_hub.gate.identity import Claim, Identities
 from toolkit_hub.gate.views import Views
 
-__all__ = ["RECHECK_S", "Live", "LiveConnections"]
+__all__ = ["RECHECK_S", "Live", "LiveConnections", "Watch"]
 
 log = logging.getLogger("toolkit.gate")
 
@@ -48,6 +46,19 @@ class Live:
         return *credential, self.job_id, self.needs_exec, self.public
 
 
+class Watch:
+    """For the length of a block. No generator: each request has one."""
+
+    def __init__(self, watched: set[Live], live: Live) -> None:
+        self._watched, self._live = watched, live
+
+    def __enter__(self) -> None:
+        self._watched.add(self._live)
+
+    def __exit__(self, *_: object) -> None:
+        self._watched.discard(self._live)
+
+
 class LiveConnections:
     """All connections under way in this process."""
 
@@ -60,14 +71,9 @@ class LiveConnections:
     def __len__(self) -> int:
         return len(self._all)
 
-    @contextlib.contextmanager
-    def watch(self, live: Live) -> Iterator[None]:
-        """Keep an eye on the connection while the block runs."""
-        self._all.add(live)
-        try:
-            yield
-        finally:
-            self._all.discard(live)
+    def watch(self, live: Live) -> Watch:
+        """Keep an eye on the connection while the block that it is used in runs."""
+        return Watch(self._all, live)
 
     def cut(self, claims: list[Claim]) -> None:
         """Cut what was let in by one of these claims."""

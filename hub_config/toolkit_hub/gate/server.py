@@ -32,6 +32,7 @@ from toolkit_hub.gate.pages import answer_error
 from toolkit_hub.gate.rights import Rights
 from toolkit_hub.gate.views import Views
 from toolkit_hub.gate.visit import Visit
+from toolkit_hub.metrics.instruments import GATE_CONNECTIONS, GATE_REQUESTS, GATE_SECONDS, method_label
 from toolkit_hub.store import Store
 
 __all__ = ["DRAIN_LIMIT_S", "Gate", "serve"]
@@ -84,8 +85,9 @@ class Gate:
         """Listen. Raises `PortBusy`."""
         sockets = open_listeners(self._site) if self._sockets is None else self._sockets
         self._tasks = [asyncio.create_task(self._live.run()), asyncio.create_task(self._afterwards.run_forever())]
-        for listener, answerer in zip(sockets, (self._door.at_job_host, self._door.from_proxy), strict=True):
-            await self._listen(self._server(answerer), sock=listener)
+        answerers = {"jobs": self._door.at_job_host, "hub": self._door.from_proxy}
+        for listener, (name, answerer) in zip(sockets, answerers.items(), strict=True):
+            await self._listen(self._server(name, answerer), sock=listener)
         if self._site.job_data_port:
             self._for_jobs = asyncio.create_task(self._listen_for_jobs())
             self._tasks.append(self._for_jobs)
@@ -97,7 +99,7 @@ class Gate:
 
     async def _listen_for_jobs(self) -> None:
         """On the address of the jobs' bridge; beside another gate, which may be at its end."""
-        server, port = self._server(self._door.from_job), self._site.job_data_port
+        server, port = self._server("bridge", self._door.from_job), self._site.job_data_port
 
         async def listen(address: str) -> Callable[[], None]:
             listener = await self._listen(server, host=address, port=port, reuse_port=True)
@@ -105,9 +107,10 @@ class Gate:
 
         await listen_on_bridge(self._site.jobs_bridge, f"the data host (port {port})", listen)
 
-    def _server(self, answerer: Answerer) -> web.Server:
+    def _server(self, name: str, answerer: Answerer) -> web.Server:
         async def handle(request: web.BaseRequest) -> web.StreamResponse:
-            return await self._handle(request, answerer)
+            with GATE_CONNECTIONS.track_inprogress(), GATE_SECONDS.labels(name).time():
+                return await self._handle(request, name, answerer)
 
         server = web.Server(
             handle,
@@ -165,7 +168,7 @@ class Gate:
             await self._afterwards.write_now()
         await asyncio.get_running_loop().run_in_executor(None, self._store.close)
 
-    async def _handle(self, request: web.BaseRequest, answerer: Answerer) -> web.StreamResponse:
+    async def _handle(self, request: web.BaseRequest, listener: str, answerer: Answerer) -> web.StreamResponse:
         """Answer one request and log it."""
         visit, handler, status = Visit(request), request.protocol, 499
         self._busy.add(handler)
@@ -179,6 +182,7 @@ class Gate:
             self._busy.discard(handler)
             if self._draining:
                 handler.close()
+            GATE_REQUESTS.labels(listener, method_label(request.method), str(status)).inc()
             _log(visit, status)
 
     async def _answer(self, visit: Visit, answerer: Answerer) -> web.StreamResponse:

@@ -10,22 +10,27 @@ import asyncio
 import contextlib
 import json
 import re
+from collections.abc import Callable
 from typing import cast
 
 from aiohttp import web
 
 from toolkit_client.errors import Conflict, InvalidRequest
-from toolkit_hub.gate.forward import CONNECT_LIMIT_S, Unreachable
+from toolkit_hub.gate.forward import Unreachable
 from toolkit_hub.gate.job_server import EXEC_PORT, JobServers
+from toolkit_hub.gate.kept import CONNECT_LIMIT_S
 from toolkit_hub.gate.pages import BadGateway
 from toolkit_hub.gate.places import RunPlace
 from toolkit_hub.gate.tunnel import Answered, Side, Tail, is_upgrade, joined
+from toolkit_hub.gate.within import Dialled
 
 __all__ = ["EXEC", "TCP", "RunStreams", "stream_of"]
 
 EXEC, TCP = "toolkit-exec", "toolkit-tcp"
 #: Seconds for the program in the container to answer, and for the gate to wait until it is started.
 _ANSWER_LIMIT_S = 10.0
+#: Seconds to wait for its start by who has another way that has failed.
+_DIAL_LIMIT_S = 2.0
 _LONGEST_ANSWER = 1024
 _TCP_PATH = re.compile(r"/tcp/([1-9][0-9]{0,4})")
 
@@ -39,6 +44,8 @@ def stream_of(request: web.BaseRequest, rest: str) -> int | None:
     found = _TCP_PATH.fullmatch(path)
     if path != "/exec" and found is None:
         return None
+    if found and is_upgrade(request):
+        return None  # the job server has a websocket for it
     protocol = TCP if found else EXEC
     if not is_upgrade(request, protocol):
         raise InvalidRequest(
@@ -60,14 +67,32 @@ class RunStreams:
     async def close(self) -> None:
         await self._starts.close()
 
-    async def join(self, request: web.BaseRequest, run: RunPlace, user: str, port: int) -> web.StreamResponse:
+    async def join(
+        self, request: web.BaseRequest, run: RunPlace, user: str, port: int, opened: Callable[[], None]
+    ) -> web.StreamResponse:
         """Connect the visitor with the run's commands, or with a port, until one of them goes.
 
-        As long as nothing has been answered it raises `BadGateway` for what may be mended by trying again, and `Conflict` for
-        what is not: a job in which nothing can be run, a port that takes no connection.
+        Calls `opened` when they are connected. Raises as `open` does, as long as nothing has been answered.
+        """
+        transport, first = await self.open(run, user, port)
+        opened()
+        return await _join(request, transport, first, TCP if port else EXEC)
+
+    async def dial(self, run: RunPlace, user: str, port: int) -> Dialled:
+        """A connection to a port of the run from within its container; raises as `open` does."""
+        transport, first = await self.open(run, user, port, _DIAL_LIMIT_S)
+        return transport, first.rest
+
+    async def open(
+        self, run: RunPlace, user: str, port: int, limit_s: float = _ANSWER_LIMIT_S
+    ) -> tuple[asyncio.Transport, _FirstLine]:
+        """A connection to the program in the container, for commands or to a port, that has been accepted.
+
+        Raises `BadGateway` for what may be mended by trying again, and `Conflict` for what is not: a job in which nothing can be
+        run, a port that takes no connection.
         """
         for again in (True, False):
-            reason = await self._starts.wait(run, _ANSWER_LIMIT_S)
+            reason = await self._starts.wait(run, limit_s)
             if reason:
                 raise Conflict(
                     f"commands cannot be run in this job: {reason}", "the job itself is not affected by this"
@@ -75,13 +100,12 @@ class RunStreams:
             if reason is None:
                 raise BadGateway("what runs commands in this job is still starting", "try again")
             try:
-                transport, first = await _connect(run, user, port)
-                break
+                return await _connect(run, user, port)
             except Unreachable:
                 self._starts.forget(run)
                 if not again:
                     raise
-        return await _join(request, transport, first, TCP if port else EXEC)
+        raise AssertionError("unreachable")
 
 
 async def _connect(run: RunPlace, user: str, port: int) -> tuple[asyncio.Transport, _FirstLine]:

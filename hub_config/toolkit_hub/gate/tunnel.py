@@ -7,12 +7,13 @@ are another HTTP request, and would otherwise go past every check.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, cast
 
 import aiohttp
 from aiohttp import web
 
-from toolkit_hub.gate.forward import Target, Upstream, relay
+from toolkit_hub.gate.forward import Target, Upstream, answer_of, relay
 from toolkit_hub.gate.headers import outbound
 from toolkit_hub.gate.pages import BadGateway
 
@@ -35,16 +36,17 @@ def is_upgrade(request: web.BaseRequest, protocol: str = "websocket") -> bool:
     )
 
 
-async def tunnel(upstream: Upstream, request: web.BaseRequest, target: str, to: Target) -> web.StreamResponse:
-    """Join the visitor with the job until one of them goes. Any answer but 101 is passed back as it is.
+async def tunnel(
+    upstream: Upstream, request: web.BaseRequest, target: str, to: Target, opened: Callable[[], None] = lambda: None
+) -> web.StreamResponse:
+    """Join the visitor with the job until one of them goes; `opened` is called when they are joined. Any answer but 101 is passed
+    back as it is.
 
     Raises `BadGateway` and `Unreachable` as long as nothing has been answered.
     """
-    async with upstream.ask(request, target, to, upgrade=True) as response:
+    async with upstream.ask(request, target, to, upgrade=True) as (response, from_within):
         if response.status != 101:
-            if response.status < 200:
-                raise BadGateway(f"{to.what} answers with status {response.status}", to.hint)
-            return await relay(request, response, to)
+            return await relay(request, answer_of(response), to, from_within=from_within)
         connection = response.connection
         if (
             response.headers.get("Upgrade", "").lower() != "websocket"
@@ -65,6 +67,7 @@ async def tunnel(upstream: Upstream, request: web.BaseRequest, target: str, to: 
         visitor.transport.write(_head(response, to) + late.data)
         if early.data:
             job.transport.write(early.data)
+        opened()
         await joined(visitor, job)
         handler.connection_lost(None)  # the server's own book-keeping, which the join has cut off
         return Answered(status=101)
@@ -82,7 +85,7 @@ async def joined(visitor: Side, job: Side) -> None:
 
 
 def _head(response: aiohttp.ClientResponse, to: Target) -> bytes:
-    headers = outbound(response.headers, cookies=to.passage.cookies)
+    headers = outbound(response.headers, to.passage)
     headers["Connection"], headers["Upgrade"] = "Upgrade", "websocket"
     lines = ["HTTP/1.1 101 Switching Protocols", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
     return "\r\n".join(lines).encode("utf-8", "surrogateescape")

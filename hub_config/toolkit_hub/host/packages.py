@@ -69,6 +69,9 @@ XFS = Package(
     "xfsprogs", "a file system that the tests of data commit on", lambda: find_program("mkfs.xfs") is not None
 )
 BTRFS = Package("btrfs-progs", "another one", lambda: find_program("mkfs.btrfs") is not None)
+PROMETHEUS = Package(
+    "prometheus", "reads our metrics in the tests", lambda: all(map(find_program, ("prometheus", "promtool")))
+)
 RSYNC = Package("rsync", "what the bench of data is beside", lambda: find_program("rsync") is not None)
 OPENSSH = Package(
     "openssh-server",
@@ -76,10 +79,13 @@ OPENSSH = Package(
     lambda: all(find_program(name) for name in ("sshd", "ssh", "ssh-keygen")),
 )
 
+WRK = Package("wrk", "what asks the gate as fast as it can", lambda: find_program("wrk") is not None)
+
 NEEDED = (IPTABLES, DEBOOTSTRAP)
-FOR_TESTS = (CHROMIUM, POSTGRESQL, XFS, BTRFS)
+#: On a machine with systemd, Debian starts a server with PostgreSQL and one with Prometheus; the tests start their own.
+FOR_TESTS = (CHROMIUM, POSTGRESQL, XFS, BTRFS, PROMETHEUS)
 #: Only where somebody asks for the bench: on a machine with systemd, OpenSSH starts a server when it is installed.
-FOR_BENCH = (RSYNC, OPENSSH)
+FOR_BENCH = (RSYNC, OPENSSH, WRK)
 
 
 def ensure_packages(packages: Sequence[Package], say: Say) -> list[str]:

@@ -40,7 +40,9 @@ Step = tuple[str, str, Callable[[Say], str]]
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m toolkit_hub.host.setup", description="Set this machine up.")
-    parser.add_argument("--for-tests", action="store_true", help="also what `make test` needs: Chromium, PostgreSQL")
+    parser.add_argument(
+        "--for-tests", action="store_true", help="also what `make test` needs: Chromium, PostgreSQL, Prometheus"
+    )
     parser.add_argument(
         "--only", choices=["engine", "network", "packages", "proxy", "runtime", "tests"], help="only this step"
     )

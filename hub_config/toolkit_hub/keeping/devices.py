@@ -14,7 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from toolkit_hub.queue.planning.capacity import Device
-from toolkit_spawner.gpus import Gpu, GpuReading, GpusUnavailable, Inventory
+from toolkit_spawner.device_readings import DeviceReading
+from toolkit_spawner.gpus import Gpu, GpusUnavailable, Inventory
 from toolkit_spawner.launch import DeviceSpec
 
 __all__ = ["DeviceKeeper"]
@@ -27,14 +28,14 @@ _CONTAINER = re.compile(r"[0-9a-f]{64}")
 
 
 class DeviceKeeper:
-    """One for the service. `devices` and `readings` give what the last look found; they never wait."""
+    """One for the service. `devices`, `gpus` and `read` give what the last look found; they never wait."""
 
     def __init__(self, inventory: Inventory, changed: Callable[[], None] = lambda: None) -> None:
         """`changed` is called when there is more or less to give out than before."""
         self._inventory, self._changed = inventory, changed
         self._known: dict[str, Gpu] = {}
-        self._readings: Mapping[str, GpuReading] = {}
-        self._looking: asyncio.Task[tuple[list[Gpu], Mapping[str, GpuReading]]] | None = None
+        self._readings: Mapping[str, DeviceReading] = {}
+        self._looking: asyncio.Task[tuple[list[Gpu], Mapping[str, DeviceReading]]] | None = None
         #: Devices on which a stranger was seen at the last look, by device: one look may meet a job that is just ending.
         self._suspects: dict[str, str] = {}
 
@@ -45,7 +46,8 @@ class DeviceKeeper:
     def gpus(self) -> list[Gpu]:
         return list(self._known.values())
 
-    def readings(self) -> Mapping[str, GpuReading]:
+    def read(self) -> Mapping[str, DeviceReading]:
+        """By UUID; a device that does not answer is missing."""
         return self._readings
 
     def handover(self, uuid: str) -> DeviceSpec:
@@ -79,7 +81,7 @@ class DeviceKeeper:
             self._tell(before)
             self._changed()
 
-    def _ask(self) -> tuple[list[Gpu], Mapping[str, GpuReading]]:
+    def _ask(self) -> tuple[list[Gpu], Mapping[str, DeviceReading]]:
         return self._inventory.gpus(), self._inventory.readings()
 
     def _take(self, found: list[Gpu]) -> None:
@@ -117,7 +119,7 @@ def _as_device(gpu: Gpu) -> Device:
     )
 
 
-def _stranger(reading: GpuReading | None) -> str | None:
+def _stranger(reading: DeviceReading | None) -> str | None:
     """A process outside of containers that uses the device. A container's is a job's, or its operator's own business."""
     for pid in (reading.processes if reading else None) or ():
         try:

@@ -23,7 +23,7 @@ class ClusterPage(PageHandler):
         self.show(
             "cluster.html",
             status=await read(queue_status.queue_status, context.site, self.actor),
-            gpus=await read(gpu_list, context.site, self.actor, devices.gpus(), devices.readings()),
+            gpus=await read(gpu_list, context.site, self.actor, devices.gpus(), devices.read()),
             queue=await read(queue_list, context.site, self.actor),
         )
 

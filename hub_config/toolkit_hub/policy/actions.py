@@ -46,6 +46,9 @@ ACTIONS: dict[str, Action] = {
         Action("organization:set", "rename the organization"),
         Action("organization:maintain", "check the site's machine (doctor) and remove what is past its retention"),
         Action("organization:quota", "set what accounts may take of the site"),
+        Action(
+            "organization:metrics", "read the site's metrics: every running job's name, user and use of the machine"
+        ),
         Action("organization:audit", "read the audit log of the whole organization", dangerous=True),
         Action("organization:lock", "lock and unlock anything in the organization", dangerous=True),
         Action("user:get", "see a user", carried=True),

@@ -14,6 +14,7 @@ from toolkit_hub import clock
 from toolkit_hub.domain import runs, time_limits
 from toolkit_hub.domain.queue_state import read_state
 from toolkit_hub.domain.site import Site
+from toolkit_hub.metrics.instruments import PLANNER_PASS
 from toolkit_hub.queue.planning.plan import plan
 from toolkit_hub.queue.reconciler import Reconciler
 from toolkit_hub.store import Store
@@ -80,7 +81,8 @@ class QueueLoop:
             await self._reconciler.changed.wait()
 
     async def _admit(self) -> None:
-        admitted = await self._store.write(admit_now, self._site, self._promised)
+        with PLANNER_PASS.time():
+            admitted = await self._store.write(admit_now, self._site, self._promised)
         self._promised = admitted.promised
         for run_id in admitted.starts:
             self._reconciler.poke(run_id)

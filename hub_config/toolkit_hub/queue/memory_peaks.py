@@ -13,9 +13,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from toolkit_spawner.resource_use import CGROUPS, group_places
+
 __all__ = ["MemoryPeaks"]
 
-CGROUPS = Path("/sys/fs/cgroup")
 #: Seconds between two readings of a run: this part of its age, within these bounds.
 PART_OF_AGE, SHORTEST_S, LONGEST_S = 0.1, 0.05, 1.0
 
@@ -36,15 +37,22 @@ class MemoryPeaks:
     def __init__(self, cgroups: Path = CGROUPS) -> None:
         self._cgroups = cgroups
         self._watched: dict[str, _Watched] = {}
+        self._containers: dict[str, str] = {}
         self._new = asyncio.Event()
 
     def watch(self, run: str, container_id: str) -> None:
         """Begin with the container of a run; once more changes nothing, nor does one whose group is not found."""
+        self._containers[run] = container_id
         files = [] if run in self._watched else self._open(container_id)
         if files:
             now = time.monotonic()
             self._watched[run] = _Watched(files, now, now)
             self._new.set()
+
+    @property
+    def containers(self) -> dict[str, str]:
+        """Run → container, for all that run now, also those whose group is not found."""
+        return dict(self._containers)
 
     def peaks(self) -> dict[str, int]:
         """Run → bytes, for all that are watched and were read."""
@@ -59,6 +67,7 @@ class MemoryPeaks:
         return watched.peak or None
 
     def forget(self, run: str) -> None:
+        self._containers.pop(run, None)
         watched = self._watched.pop(run, None)
         for handle in watched.files if watched else ():
             os.close(handle)
@@ -76,12 +85,12 @@ class MemoryPeaks:
                 await asyncio.wait_for(self._new.wait(), max(SHORTEST_S, next_due - now))
 
     def close(self) -> None:
-        for run in list(self._watched):
+        for run in list(self._containers):
             self.forget(run)
 
     def _open(self, container_id: str) -> list[int]:
         """The group's files: cgroup v2 has `memory.peak` (Linux 5.19) or only the present use, v1 its own mark."""
-        groups = (f"docker/{container_id}", f"system.slice/docker-{container_id}.scope")
+        groups = group_places(container_id)
         places = [
             *(self._cgroups / group / name for group in groups for name in ("memory.peak", "memory.current")),
             *(self._cgroups / "memory" / group / "memory.max_usage_in_bytes" for group in groups),

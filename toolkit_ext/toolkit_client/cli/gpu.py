@@ -22,7 +22,7 @@ COLUMNS = ("uuid", "model", "mem", "state", "account", "job", "since", "use", "m
 def ls(state: State, output: Output) -> None:
     """List the site's GPUs: what they are, whether they are free, held or drained, by whom and since when, and how busy.
 
-    `use` is from 0 to 1, memory in GiB, the temperature in °C; what is not known is `-`. Who has a GPU is told where you may
+    `use` is in percent, memory in GiB, the temperature in °C; what is not known is `-`. Who has a GPU is told where you may
     see the job. `reason` says why one is drained.
     """
     output.show(state.client().raw(calls.list_gpus())["items"])

@@ -30,6 +30,7 @@ COMMANDS = {
     ),
     "retry": ("toolkit_client.cli.job_change:retry", "Submit the specs of ended jobs again."),
     "set": ("toolkit_client.cli.job_change:set_", "Change the name, tags, bid or time limit of living jobs."),
+    "top": ("toolkit_client.cli.job_top:top", "Show what running jobs use: CPU, memory, I/O, GPUs."),
     "submit": ("toolkit_client.cli.job_submit:submit", "Submit a job (also: new)."),
     "why": ("toolkit_client.cli.job_why:why", "Say why a job waits, and what would start it now."),
 }
@@ -117,8 +118,8 @@ def kill(state: State, refs: tuple[str, ...], last: bool, output: Output) -> int
 @click.option("--job-spec", is_flag=True, help="Only the spec, as `job submit -f` takes it.")
 @click.pass_obj
 def info(state: State, ref: str | None, last: bool, job_spec: bool) -> None:
-    """Show all that is known of a job as YAML: state, why, addresses, runs."""
-    found = state.job(ref, last)
+    """Show all that is known of a job as YAML: state, why, addresses, runs, and what it uses (last reading and peak)."""
+    found = state.client().raw(calls.get_job(state.find_ref(ref, last)))
     shown = _given({key: found.get(key) for key in SPEC_FIELDS}) if job_spec else found
     click.echo(as_yaml(shown), nl=False)
 

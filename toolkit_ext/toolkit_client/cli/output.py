@@ -82,8 +82,7 @@ class Output:
 
     def show(self, items: Iterable[Any], *, err: bool = False) -> None:
         """Prints the objects; `err` sends them to stderr."""
-        fit = self._form == "table" and not (self._chosen or err) and self._field is None and sys.stdout.isatty()
-        if fit:
+        if self.is_plain_table and not err and sys.stdout.isatty():
             self._show_fitted(list(items))
             return
         for line in self.lines(list(items)):
@@ -124,11 +123,24 @@ class Output:
             return [self._field]
         return None if self._form == "json" and not self._chosen else self._columns
 
-    def _show_fitted(self, items: list[Any]) -> None:
+    @property
+    def is_plain_table(self) -> bool:
+        """Whether it is the table that a command prints when nobody says what is wanted."""
+        return self._form == "table" and not self._chosen and self._field is None
+
+    def fitted_lines(self, items: list[Any]) -> list[str]:
+        """The lines of the table, fitted to the terminal."""
+        return self._fitted(items)[0]
+
+    def _fitted(self, items: list[Any]) -> tuple[list[str], list[str]]:
         from toolkit_client.cli.terminal import fitted, terminal_width
 
         columns, rows, hidden = fitted(self._columns, self._rows(items), terminal_width())
-        for line in table_lines(columns, rows, header=self._header):
+        return table_lines(columns, rows, header=self._header), hidden
+
+    def _show_fitted(self, items: list[Any]) -> None:
+        lines, hidden = self._fitted(items)
+        for line in lines:
             click.echo(line)
         if hidden and sys.stderr.isatty():
             print(f"hint: no room for {', '.join(hidden)}; --fields, or a pipe, shows them", file=sys.stderr)

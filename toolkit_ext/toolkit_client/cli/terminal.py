@@ -12,7 +12,10 @@ from collections.abc import Sequence
 __all__ = ["age", "fitted", "terminal_width"]
 
 #: Columns that go first when there is no room, in this order.
-DISPENSABLE = ("accessUrl", "urn", "creator", "account", "runs.exitCode", "created")
+DISPENSABLE = (
+    *("accessUrl", "urn", "creator", "account", "runs.exitCode", "created"),
+    *("received", "sent", "read", "write"),
+)
 #: Columns that are shortened, and the least width that is of use.
 SHORTENED = {"command": 12, "name": 12}
 #: A command is not shortened below this as long as other columns can go.

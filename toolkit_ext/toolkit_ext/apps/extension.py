@@ -11,6 +11,7 @@ from jupyter_server_proxy.api import ServersInfoHandler
 from jupyter_server_proxy.config import ServerProxy, make_handlers
 
 from toolkit_ext.apps.entries import server_entries
+from toolkit_ext.apps.paced import PacedServer
 from toolkit_ext.apps.ssh_keys import SshKeys
 from toolkit_ext.apps.sshd import GuestsHandler, HostKeyHandler, SshHandler, TcpHandler
 
@@ -27,7 +28,8 @@ def load_apps(server: Any) -> None:
     keys = SshKeys(home)
     # Soon, for somebody may want to take `id_container` home; but not before the server answers.
     server.io_loop.call_later(KEYS_AFTER_S, lambda: server.io_loop.run_in_executor(None, prepared, keys))
-    proxy = ServerProxy(parent=server, servers=server_entries(home))
+    entries = {name: PacedServer(name=name, **fields) for name, fields in server_entries(home).items()}
+    proxy = ServerProxy(parent=server, servers=entries)
     processes = list(proxy.servers.values())
     server.web_app.add_handlers(
         ".*",
