@@ -89,12 +89,13 @@ class QuotaBlock:
     def holder(self) -> str:
         return f"{self.kind} {self.name or self.scope}"
 
-    def unit(self) -> str:
-        return _UNITS[self.what]
+    def limit_in_words(self) -> str:
+        unit = _UNITS[self.what]
+        return f"{self.limit:g} {unit[:-1] if self.limit == 1 and unit.endswith('s') else unit}"
 
     def details(self) -> str:
         """With the numbers of now."""
-        amounts = f"{self.used:g} of {self.limit:g} {self.unit()} in use, and it asks for {self.asked:g}"
+        amounts = f"{self.used:g} of {self.limit_in_words()} in use, and it asks for {self.asked:g}"
         return f"the quota of {self.holder()}: {amounts}"
 
 
