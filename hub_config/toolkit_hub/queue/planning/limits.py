@@ -123,7 +123,8 @@ class Usage:
     def __init__(self, limits: Limits, running: Iterable[RunningRun] = ()) -> None:
         self._limits = limits
         self._scopes: dict[tuple[str, str], _Scope] = {}
-        self._of: dict[tuple[str, str, str, RunClass], tuple[_Binding, ...]] = {}
+        #: By class (a list: hashing an Enum is slow), then by who.
+        self._of: list[dict[tuple[str, str, str], tuple[_Binding, ...]]] = [{} for _ in RunClass]
         for run in running:
             self._add(run, (len(run.devices), run.cpu, run.mem, 1, 1))
 
@@ -156,12 +157,12 @@ class Usage:
 
     def _bindings(self, run: WaitingRun | RunningRun) -> tuple[_Binding, ...]:
         """The quotas that the run comes under; none for most."""
-        key = (run.user, run.account, run.organization, run.run_class)
-        found = self._of.get(key)
+        key, known = (run.user, run.account, run.organization), self._of[run.run_class]
+        found = known.get(key)
         if found is None:
             scopes = self._limits.scopes(run.user, run.account, run.organization)
             bindings = (self._binding(*scope, run.run_class) for scope in scopes)
-            found = self._of[key] = tuple(binding for binding in bindings if binding.limits)
+            found = known[key] = tuple(binding for binding in bindings if binding.limits)
         return found
 
     def _binding(self, kind: str, scope: str, quota: Quota, run_class: RunClass) -> _Binding:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Iterator
-from itertools import groupby
 
 from toolkit_hub.queue.planning.fair_share import AccountShare, Costs
 from toolkit_hub.queue.planning.runs import RunningRun, WaitingRun
@@ -44,22 +43,22 @@ class Line:
 
     def __iter__(self) -> Iterator[WaitingRun]:
         now = self._state.now
-        ready = [run for run in self._state.waiting if run.not_before is None or run.not_before <= now]
-        ready.sort(key=lambda run: (run.run_class, -run.bid, run.submitted, run.run_id))
-        for _, group in groupby(ready, key=lambda run: (run.run_class, run.bid)):
-            for run in self._fairly(list(group)):
+        groups: dict[tuple[int, int], dict[str, list[WaitingRun]]] = {}
+        for run in self._state.waiting:
+            if run.not_before is None or run.not_before <= now:
+                group = groups.setdefault((int(run.run_class), -run.bid), {})
+                group.setdefault(run.account, []).append(run)
+        for key in sorted(groups):
+            for run in self._fairly(groups[key]):
                 self.order.append(run.run_id)
                 yield run
 
-    def _fairly(self, runs: list[WaitingRun]) -> Iterator[WaitingRun]:
-        """Runs of one class and bid, given by submission: whoever was promised first place, then the accounts in turns."""
-        promised = set(self._state.promised)
-        queues: dict[str, list[WaitingRun]] = {}
-        for run in reversed(runs):
-            if run.run_id not in promised:
-                queues.setdefault(run.account, []).append(run)
-        yield from (run for run in runs if run.run_id in promised)
-        heap = [self._entry(queue) for queue in queues.values()]
+    def _fairly(self, queues: dict[str, list[WaitingRun]]) -> Iterator[WaitingRun]:
+        """Runs of one class and bid by account: whoever was promised the first place, then the accounts in turns."""
+        for queue in queues.values():
+            queue.sort(key=_by_time, reverse=True)
+        yield from self._promised(queues)
+        heap = [self._entry(queue) for queue in queues.values() if queue]
         heapq.heapify(heap)
         while heap:
             queue = queues[heap[0][3]]
@@ -69,6 +68,15 @@ class Line:
             else:
                 heapq.heappop(heap)
 
+    def _promised(self, queues: dict[str, list[WaitingRun]]) -> list[WaitingRun]:
+        """Taken out of their queues."""
+        if not self._state.promised:
+            return []
+        found = [run for queue in queues.values() for run in queue if run.run_id in self._state.promised]
+        for run in found:
+            queues[run.account].remove(run)
+        return sorted(found, key=_by_time)
+
     def _entry(self, queue: list[WaitingRun]) -> tuple[float, float, str, str]:
         first = queue[-1]
         return self.ratio(first.account), first.submitted, first.run_id, first.account
@@ -76,6 +84,10 @@ class Line:
     def _used(self, account: str) -> float:
         used = self._use.get(account)
         return self._state.shares.get(account, AccountShare()).used if used is None else used
+
+
+def _by_time(run: WaitingRun) -> tuple[float, str]:
+    return run.submitted, run.run_id
 
 
 def why_ahead(ahead: WaitingRun, behind: WaitingRun, state: QueueState) -> str:

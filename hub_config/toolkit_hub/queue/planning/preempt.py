@@ -13,7 +13,8 @@ from toolkit_hub.queue.planning.runs import Request, RunClass, RunningRun, Waiti
 
 __all__ = ["Eviction", "Stoppable", "Victim"]
 
-_Cost = tuple[tuple[int, int], float, int]
+_Level = tuple[int, int]
+_Cost = tuple[_Level, float, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +49,13 @@ class _Candidate:
             if uuid in cluster.kind_of:
                 self.gpus[cluster.kind_of[uuid]] += 1
 
-    def rank(self) -> tuple[tuple[int, int], float, str]:
+    def rank(self) -> tuple[_Level, float, str]:
         return self.level, self.lost, self.run.run_id
+
+    def lower(self, left: tuple[int, float, float], kinds: tuple[int, ...]) -> tuple[int, float, float]:
+        """What of GPUs of these kinds, CPUs and memory is still missing when this one is stopped as well."""
+        gpu = left[0] - sum(self.gpus[kind] for kind in kinds) if left[0] > 0 else 0
+        return gpu, left[1] - self.hold.cpu, left[2] - self.hold.mem
 
 
 class Stoppable:
@@ -71,16 +77,18 @@ class Stoppable:
         failures = self._failures[run.run_class]
         if not self._on or run.run_class is RunClass.RESTARTABLE or failures.cover(run.request, kinds):
             return None
-        best: tuple[_Cost, FreeNode, list[_Candidate]] | None = None
+        best: tuple[_Cost, str, list[_Candidate]] | None = None
         for name, victims in self._on.items():
             node = self._cluster.by_name[name]
-            chosen = _cheapest(node, run, kinds, victims) if node is not but else None
-            if chosen is not None and (best is None or (_cost(chosen), name) < (best[0], best[1].name)):
-                best = (_cost(chosen), node, chosen)
+            limit = best[0][0] if best is not None else None
+            chosen = _cheapest(node, run, kinds, victims, limit) if node is not but else None
+            if chosen is not None:
+                found = (_cost(chosen), name, chosen)
+                best = found if best is None or found[:2] < best[:2] else best
         if best is None:
             failures.add(run.request, kinds)
             return None
-        return self._eviction(run.request, *best[1:])
+        return self._eviction(run.request, self._cluster.by_name[best[1]], best[2])
 
     def _eviction(self, request: Request, node: FreeNode, chosen: list[_Candidate]) -> Eviction:
         """The victims can be chosen no more."""
@@ -95,35 +103,36 @@ class Stoppable:
 
 
 def _cheapest(
-    node: FreeNode, run: WaitingRun, kinds: tuple[int, ...], candidates: list[_Candidate]
+    node: FreeNode, run: WaitingRun, kinds: tuple[int, ...], candidates: list[_Candidate], at_most: _Level | None
 ) -> list[_Candidate] | None:
-    """Nobody of a higher class or bid is touched than has to be; among those at most as high, the least work is lost."""
+    """Nobody of a higher class or bid is touched than has to be, or than `at_most`; among those at most as high, the least work
+    is lost."""
     asks = run.request
     cpu, mem = asks.cpu - node.cpu - EPSILON, asks.mem - node.mem - EPSILON
     gpu = asks.gpu - sum(len(node.free[kind]) for kind in kinds)
 
     def suffices(chosen: Iterable[_Candidate]) -> bool:
-        gpus, cpus, mems = 0, 0.0, 0.0
+        left = gpu, cpu, mem
         for victim in chosen:
-            gpus += sum(victim.gpus[kind] for kind in kinds)
-            cpus += victim.hold.cpu
-            mems += victim.hold.mem
-        return gpus >= gpu and cpus >= cpu and mems >= mem
+            left = victim.lower(left, kinds)
+        return max(left) <= 0
 
-    victims = [victim for victim in candidates if run.run_class < victim.run.run_class]
-    if not victims or not suffices(victims):
+    level, left = None, (gpu, cpu, mem)
+    for victim in candidates:
+        if run.run_class >= victim.run.run_class or (at_most is not None and victim.level > at_most):
+            return None
+        left = victim.lower(left, kinds)
+        if max(left) <= 0:
+            level = victim.level
+            break
+    if level is None:
         return None
-    level = next(level for level in sorted({v.level for v in victims}) if suffices(_up_to(victims, level)))
-    allowed = _up_to(victims, level)
+    allowed = [victim for victim in candidates if victim.level <= level]
     found = [_pruned(allowed, suffices)]
     for size in (1, 2):
         if size < len(found[0]) and len(found) == 1:
             found += [list(some) for some in combinations(allowed, size) if suffices(some)]
-    return min(found, key=_cost)
-
-
-def _up_to(victims: list[_Candidate], level: tuple[int, int]) -> list[_Candidate]:
-    return [victim for victim in victims if victim.level <= level]
+    return min(found, key=_cost) if len(found) > 1 else found[0]
 
 
 def _pruned(victims: list[_Candidate], suffices: Callable[[Iterable[_Candidate]], bool]) -> list[_Candidate]:
