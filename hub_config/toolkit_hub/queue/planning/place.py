@@ -9,7 +9,10 @@ from toolkit_hub.queue.planning.capacity import EPSILON
 from toolkit_hub.queue.planning.cluster import Cluster, FreeNode
 from toolkit_hub.queue.planning.runs import Request
 
-__all__ = ["Failures", "Place", "best_place", "waste"]
+__all__ = ["Failures", "Place", "best_place"]
+
+#: GiB, more than a machine has.
+_SEVERAL = 1e12
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,47 +21,48 @@ class Place:
     devices: tuple[str, ...]
 
 
-def waste(node: FreeNode, request: Request, kinds: tuple[int, ...], mems: list[float]) -> tuple[float, ...] | None:
-    """How badly a request that fits here fits, the lowest the best; None when it does not fit.
+def best_place(cluster: Cluster, request: Request, nodes: Iterable[FreeNode]) -> Place | None:
+    """Where the request fits best among `nodes`; the first of them among equals.
 
     With GPUs: devices of several kinds are worst, then much device memory, then many devices left over (whole machines stay
     free for large jobs). Without: machines with free GPUs are kept for those who ask for them. Then few CPUs left over.
     """
-    if node.cpu + EPSILON < request.cpu or node.mem + EPSILON < request.mem:
-        return None
-    count = request.gpu
-    if not count:
-        return (0, 0.0, node.gpus, node.cpu, node.mem)
-    free, missing, taken = node.free, count, 0.0
-    for kind in kinds:
-        if len(free[kind]) >= count:
-            return (0, mems[kind] * count, node.gpus, node.cpu, node.mem)
-    for kind in kinds:
-        some = min(missing, len(free[kind]))
-        taken += mems[kind] * some
-        missing -= some
-        if not missing:
-            return (1, taken, node.gpus, node.cpu, node.mem)
-    return None
-
-
-def best_place(cluster: Cluster, request: Request, nodes: Iterable[FreeNode]) -> Place | None:
-    """Where the request fits best among `nodes`; the first by name among equals."""
-    kinds = cluster.kinds(request)
+    kinds, mems = cluster.kinds(request), cluster.mems
     if request.gpu and not kinds:
         return None
     cpu, mem, count = request.cpu - EPSILON, request.mem - EPSILON, request.gpu
-    best: tuple[float, ...] | None = None
+    worst = cost = float("inf")
     chosen: FreeNode | None = None
+    left: tuple[float, ...] = ()
     for node in nodes:
         if node.gpus < count or node.cpu < cpu or node.mem < mem:
             continue
-        found = waste(node, request, kinds, cluster.mems)
-        if found is not None and (best is None or found < best):
-            best, chosen = found, node
-    if chosen is None:
+        free = node.free
+        for kind in kinds:
+            if len(free[kind]) >= count:
+                cost = mems[kind] * count
+                break
+        else:
+            cost = _cost_of_several(free, count, kinds, mems) if count else 0.0
+        # Most machines are out here: this loop is the hot one of a pass.
+        if cost > worst or (cost == worst and chosen is not None and node.gpus > chosen.gpus):
+            continue
+        here = (node.gpus, node.cpu, node.mem)
+        if chosen is None or cost < worst or here < left:
+            worst, chosen, left = cost, node, here
+    if chosen is None or worst == float("inf"):
         return None
     return Place(chosen.name, chosen.choose(count, kinds) if count else ())
+
+
+def _cost_of_several(free: list[list[str]], count: int, kinds: tuple[int, ...], mems: list[float]) -> float:
+    """Memory of the smallest devices where no kind has enough: more than any cost of one kind, infinite if there are too few."""
+    cost = _SEVERAL
+    for kind in kinds:
+        some = min(count, len(free[kind]))
+        cost += mems[kind] * some
+        count -= some
+    return float("inf") if count else cost
 
 
 class Failures:

@@ -121,17 +121,28 @@ class _Pass:
             self._waits.for_quota(run, block)
             return
         asked = self._asked_by(run)
+        if asked.behind is not None and asked.failed and run.run_class >= asked.no_victims_for:
+            # As others who ask for the same: most of a long queue ends here.
+            self._waits.reasons[run.run_id] = asked.behind
+            self._line.charge(run, asked.cost)
+            return
         # So as well while nobody is held up.
         ends_in_time = self._reserved is None or (run.max_run_time is not None and run.max_run_time <= self._time_left)
-        crowds = not ends_in_time and self._usage.block(run, beside=self._first) is not None
-        place = None if crowds else self._find(asked, ends_in_time=ends_in_time)
-        if place is None and self._lends and not ends_in_time and not crowds and self._first_may_stop(run):
+        place = self._find(asked, ends_in_time=ends_in_time)
+        if place is None and self._lends and not ends_in_time and self._first_may_stop(run):
             ends_in_time = True
             place = self._find(asked, ends_in_time=True)
-        if place is not None:
+        crowds = place is not None and self._crowds(run)
+        if place is not None and not crowds:
             self._start(run, place, ends_in_time=ends_in_time)
         elif crowds or not self._make_room(run, asked):
             self._wait(run, asked, crowds=crowds)
+
+    def _crowds(self, run: WaitingRun) -> bool:
+        """Whether the run would use up a quota that the first in line needs, and may still do so when that can start."""
+        if self._first is None or (run.max_run_time is not None and run.max_run_time <= self._time_left):
+            return False
+        return self._usage.block(run, beside=self._first) is not None
 
     def _asked_by(self, run: WaitingRun) -> Asked:
         asked = self._asked.get(run.request)
@@ -164,7 +175,7 @@ class _Pass:
 
     def _make_room(self, run: WaitingRun, asked: Asked) -> bool:
         """Have others stopped for the run, if that helps. Never on the machine that is kept for the first in line."""
-        if run.run_class >= asked.no_victims_for:
+        if run.run_class >= asked.no_victims_for or self._crowds(run):
             return False
         found = self._stoppable.evict(run, but=self._reserved.node if self._reserved else None)
         if found is None:
