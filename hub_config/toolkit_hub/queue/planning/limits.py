@@ -123,6 +123,7 @@ class Usage:
     def __init__(self, limits: Limits, running: Iterable[RunningRun] = ()) -> None:
         self._limits = limits
         self._scopes: dict[tuple[str, str], _Scope] = {}
+        self._scopes_of: dict[tuple[str, str, str], list[tuple[str, str, Quota]]] = {}
         #: By class (a list: hashing an Enum is slow), then by who.
         self._of: list[dict[tuple[str, str, str], tuple[_Binding, ...]]] = [{} for _ in RunClass]
         for run in running:
@@ -133,7 +134,9 @@ class Usage:
 
     def block(self, run: WaitingRun, beside: WaitingRun | None = None) -> QuotaBlock | None:
         """The first quota that the run would break; with `beside`, if that run were to hold its part as well."""
-        bindings = self._bindings(run)
+        bindings = self._of[run.run_class].get((run.user, run.account, run.organization))
+        if bindings is None:
+            bindings = self._bindings(run)
         if not bindings:
             return None
         amounts = _amounts(run)
@@ -160,7 +163,9 @@ class Usage:
         key, known = (run.user, run.account, run.organization), self._of[run.run_class]
         found = known.get(key)
         if found is None:
-            scopes = self._limits.scopes(run.user, run.account, run.organization)
+            scopes = self._scopes_of.get(key)
+            if scopes is None:
+                scopes = self._scopes_of[key] = self._limits.scopes(*key)
             bindings = (self._binding(*scope, run.run_class) for scope in scopes)
             found = known[key] = tuple(binding for binding in bindings if binding.limits)
         return found

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from operator import attrgetter
 
 from toolkit_hub.queue.planning.capacity import EPSILON
 from toolkit_hub.queue.planning.cluster import Cluster, FreeNode
 from toolkit_hub.queue.planning.runs import Request
 
-__all__ = ["Failures", "Place", "best_place"]
+__all__ = ["Failures", "Place", "best_place", "fitting"]
 
-#: GiB, more than a machine has.
-_SEVERAL = 1e12
+#: What is left on a machine, the less the better.
+_LEFT = attrgetter("gpus", "cpu", "mem")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,43 +22,44 @@ class Place:
     devices: tuple[str, ...]
 
 
-def best_place(cluster: Cluster, request: Request, nodes: Iterable[FreeNode]) -> Place | None:
-    """Where the request fits best among `nodes`; the first of them among equals.
+def fitting(request: Request, nodes: Iterable[FreeNode]) -> list[FreeNode]:
+    """Those with enough CPUs, memory, and devices of whatever kind."""
+    cpu, mem, count = request.cpu - EPSILON, request.mem - EPSILON, request.gpu
+    return [node for node in nodes if node.gpus >= count and node.cpu >= cpu and node.mem >= mem]
+
+
+def best_place(cluster: Cluster, request: Request, nodes: list[FreeNode]) -> Place | None:
+    """Where the request fits best among `nodes`, which are `fitting`; the first of them among equals.
 
     With GPUs: devices of several kinds are worst, then much device memory, then many devices left over (whole machines stay
     free for large jobs). Without: machines with free GPUs are kept for those who ask for them. Then few CPUs left over.
     """
-    kinds, mems = cluster.kinds(request), cluster.mems
-    if request.gpu and not kinds:
+    if not request.gpu:
+        return Place(min(nodes, key=_LEFT).name, ()) if nodes else None
+    kinds, count = cluster.kinds(request), request.gpu
+    for alike in cluster.of_equal_memory(kinds):
+        enough = _with_enough(nodes, alike, count)
+        if enough:
+            chosen = min(enough, key=_LEFT)
+            return Place(chosen.name, chosen.choose(count, kinds))
+    costs = [(_cost_of_several(node.free, count, kinds, cluster.mems), *_LEFT(node), node.name, node) for node in nodes]
+    best = min(costs, key=lambda cost: cost[:-1], default=None)
+    if best is None or best[0] == float("inf"):
         return None
-    cpu, mem, count = request.cpu - EPSILON, request.mem - EPSILON, request.gpu
-    worst = cost = float("inf")
-    chosen: FreeNode | None = None
-    left: tuple[float, ...] = ()
-    for node in nodes:
-        if node.gpus < count or node.cpu < cpu or node.mem < mem:
-            continue
-        free = node.free
-        for kind in kinds:
-            if len(free[kind]) >= count:
-                cost = mems[kind] * count
-                break
-        else:
-            cost = _cost_of_several(free, count, kinds, mems) if count else 0.0
-        # Most machines are out here: this loop is the hot one of a pass.
-        if cost > worst or (cost == worst and chosen is not None and node.gpus > chosen.gpus):
-            continue
-        here = (node.gpus, node.cpu, node.mem)
-        if chosen is None or cost < worst or here < left:
-            worst, chosen, left = cost, node, here
-    if chosen is None or worst == float("inf"):
-        return None
-    return Place(chosen.name, chosen.choose(count, kinds) if count else ())
+    return Place(best[-1].name, best[-1].choose(count, kinds))
+
+
+def _with_enough(nodes: list[FreeNode], alike: list[int], count: int) -> list[FreeNode]:
+    """Those with so many free devices of one of the kinds."""
+    if len(alike) == 1:
+        kind = alike[0]
+        return [node for node in nodes if len(node.free[kind]) >= count]
+    return [node for node in nodes if any(len(node.free[kind]) >= count for kind in alike)]
 
 
 def _cost_of_several(free: list[list[str]], count: int, kinds: tuple[int, ...], mems: list[float]) -> float:
-    """Memory of the smallest devices where no kind has enough: more than any cost of one kind, infinite if there are too few."""
-    cost = _SEVERAL
+    """Memory of the smallest devices where no kind has enough; infinite if there are too few."""
+    cost = 0.0
     for kind in kinds:
         some = min(count, len(free[kind]))
         cost += mems[kind] * some

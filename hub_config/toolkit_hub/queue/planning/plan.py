@@ -10,7 +10,7 @@ from toolkit_hub.queue.planning.cluster import Cluster, FreeNode, Hold
 from toolkit_hub.queue.planning.fair_share import Costs
 from toolkit_hub.queue.planning.limits import Usage
 from toolkit_hub.queue.planning.order import Line
-from toolkit_hub.queue.planning.place import Failures, Place, best_place
+from toolkit_hub.queue.planning.place import Failures, Place, best_place, fitting
 from toolkit_hub.queue.planning.preempt import Stoppable, Victim
 from toolkit_hub.queue.planning.reasons import Reason
 from toolkit_hub.queue.planning.runs import Request, Room, WaitingRun
@@ -157,12 +157,21 @@ class _Pass:
         request, kinds, place = asked.request, asked.kinds, None
         failures = self._failures if ends_in_time else self._failures_of_long
         if not failures.cover(request, kinds):
-            place = best_place(self._cluster, request, self._cluster.nodes if ends_in_time else self._nodes_for_long)
+            place = best_place(self._cluster, request, self._fitting(asked, ends_in_time=ends_in_time))
             if place is None:
                 failures.add(request, kinds)
         asked.failed |= ends_in_time and place is None
         asked.failed_long |= place is None
         return place
+
+    def _fitting(self, asked: Asked, *, ends_in_time: bool) -> list[FreeNode]:
+        """A machine that has become too small stays so."""
+        if ends_in_time:
+            asked.nodes = fitting(asked.request, self._cluster.nodes if asked.nodes is None else asked.nodes)
+            return asked.nodes
+        nodes = self._nodes_for_long if asked.nodes_for_long is None else asked.nodes_for_long
+        asked.nodes_for_long = fitting(asked.request, nodes)
+        return asked.nodes_for_long
 
     def _start(self, run: WaitingRun, place: Place, *, ends_in_time: bool) -> None:
         node = self._cluster.by_name[place.node]
@@ -171,7 +180,6 @@ class _Pass:
         self._hand_over(run)
         if self._reserved is not None and node is self._reserved.node:
             self._reserved.taken(run.request.cpu, run.request.mem, ends_in_time=ends_in_time)
-            self._set_nodes_for_long(self._reserved)
 
     def _make_room(self, run: WaitingRun, asked: Asked) -> bool:
         """Have others stopped for the run, if that helps. Never on the machine that is kept for the first in line."""
@@ -200,23 +208,19 @@ class _Pass:
             self._first, self._reserved = run, reserve(self._cluster, run, self._now)
             self._waits.as_first(run, shortage(self._cluster, run.request))
             if self._reserved is not None:
-                self._set_nodes_for_long(self._reserved)
-                self._limit_backfill(self._reserved.reservation.at)
+                self._limit_backfill(self._reserved)
             return
         kept = not asked.failed and self._reserved is not None and self._reserved.node.fits(run.request, asked.kinds)
         self._waits.behind(run, asked, self._first, kept=crowds or kept)
 
-    def _limit_backfill(self, at: float | None) -> None:
-        """The first in line starts at `at` at the latest."""
-        rules = self._state.rules
+    def _limit_backfill(self, reserved: ReservedNode) -> None:
+        rules, at = self._state.rules, reserved.reservation.at
+        self._nodes_for_long = [reserved.view if node is reserved.node else node for node in self._cluster.nodes]
         self._time_left = -1.0 if at is None else at - self._now - rules.slack
         self._lends = rules.lend_from is not None and (at is None or at - self._now >= rules.lend_from)
 
     def _first_may_stop(self, run: WaitingRun) -> bool:
         return self._first is not None and self._first.run_class.may_preempt(run.run_class)
-
-    def _set_nodes_for_long(self, reserved: ReservedNode) -> None:
-        self._nodes_for_long = [reserved.view if node is reserved.node else node for node in self._cluster.nodes]
 
     def _hand_over(self, run: WaitingRun) -> None:
         self._usage.take(run)
