@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.bench import access, commands, data, gate, interface, runs
+from tests.bench import access, commands, data, gate, interface, planner, runs
 from tests.bench.rows import Bench, write
 from tests.support.running_site import RunningSite
 
@@ -22,6 +22,8 @@ BENCHES: dict[str, Bench] = {
     "data-ls": access.data_ls,
     "cedarpy": access.cedar_beside,
     "pycasbin": access.casbin_beside,
+    "plan/full": planner.full_site,
+    "plan/empty": planner.empty_site,
     "data/push-many-tar": data.push_many_tar,
     "data/push-many-rsync": data.push_many_rsync,
     "data/pull-many-tar": data.pull_many_tar,

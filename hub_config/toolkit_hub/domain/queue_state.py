@@ -16,7 +16,7 @@ from toolkit_hub.domain.site import Site
 from toolkit_hub.queue.planning.capacity import Capacity
 from toolkit_hub.queue.planning.limits import Limits, Quota
 from toolkit_hub.queue.planning.runs import Request, Room, RunClass, RunningRun, WaitingRun
-from toolkit_hub.queue.planning.state import QueueState
+from toolkit_hub.queue.planning.state import QueueState, Rules
 from toolkit_hub.store.tables import Account, Job, Organization, RoomQuota, Run, User
 
 __all__ = ["HOLDING", "limits_of", "read_state", "request_of", "waiting_runs"]
@@ -24,6 +24,8 @@ __all__ = ["HOLDING", "limits_of", "read_state", "request_of", "waiting_runs"]
 #: States in which a run holds its CPUs, memory and GPUs.
 HOLDING = (JobState.QUEUED.value, JobState.RUNNING.value, JobState.CANCELLING.value)
 
+#: Seconds from which on what is kept for the first in line is lent to runs that it may have stopped.
+LEND_FROM_S = 120.0
 _COMMON = (
     Run.id,
     Run.job_id,
@@ -60,6 +62,7 @@ def read_state(
         limits=limits_of(session, site),
         shares=shares(session),
         promised=tuple(promised),
+        rules=Rules(lend_from=LEND_FROM_S),
     )
 
 

@@ -27,6 +27,7 @@ from toolkit_hub.queue.planning import (
 )
 
 ONE = site(node("n0", "abcd"))
+TWO = site(node("n0", "abcd"), node("n1", "e"))
 
 
 def state(*runs: WaitingRun | RunningRun, there: Capacity = ONE, **more: object) -> QueueState:
@@ -127,9 +128,11 @@ def test_while_nobody_knows_when_the_first_can_start_nothing_uses_what_is_kept()
     assert decided.reservation is not None
     assert decided.reservation.at is None
     assert decided.reasons["short"].kind is Kind.KEPT
-    assert (
-        begun(plan(state(first, held, replace(short, request=replace(short.request, gpu=1))))) == {"short": "d"} or True
-    )
+    apart = plan(state(waiting("first", 4), held, replace(short, request=replace(short.request, gpu=1)), there=TWO))
+    assert begun(apart) == {"short": "e"}
+    # c and d are needed whichever of a and b comes free.
+    small = replace(short, request=replace(short.request, gpu=1))
+    assert begun(plan(state(first, held, small))) == {}
 
 
 def test_cpus_and_memory_of_the_first_are_kept_as_well() -> None:
@@ -137,6 +140,9 @@ def test_cpus_and_memory_of_the_first_are_kept_as_well() -> None:
     fits_beside, too_much = waiting("b", cpu=2.0, max_run_time=None), waiting("c", cpu=1.0, mem=13.0, max_run_time=None)
     assert list(begun(plan(state(first, held, fits_beside)))) == ["b"]
     assert begun(plan(state(first, held, too_much))) == {}
+    short_of_memory = running("r", cpu=2.0, mem=20.0), first
+    twins = [waiting(f"twin-{n}", cpu=2.0, max_run_time=None) for n in range(2)]
+    assert list(begun(plan(state(*short_of_memory, *twins)))) == ["twin-0"]
     over = replace(too_much, max_run_time=3600.0 - Rules().slack)
     assert list(begun(plan(state(first, held, over)))) == ["c"]
 
@@ -144,9 +150,12 @@ def test_cpus_and_memory_of_the_first_are_kept_as_well() -> None:
 def test_a_backfilled_run_does_not_use_up_the_quota_of_the_first() -> None:
     limits = Limits(users={"ann": Quota("ann", gpus=4)})
     first, held = waiting("first", 4, submitted=1.0), running("r", "ab")
-    queue = [first, waiting("own", 1, max_run_time=None), waiting("bobs", 1, user="bob", max_run_time=None)]
-    two = site(node("n0", "abcd"), node("n1", "e"))
-    decided = plan(state(*queue, held, limits=limits, there=two))
+    queue = [
+        first,
+        waiting("own", 1, max_run_time=None),
+        waiting("bobs", 1, user="bob", submitted=NOW, max_run_time=None),
+    ]
+    decided = plan(state(*queue, held, limits=limits, there=TWO))
     assert begun(decided) == {"bobs": "e"}
     assert decided.reasons["own"].kind is Kind.KEPT
 
@@ -280,6 +289,12 @@ def test_one_large_victim_rather_than_two_that_lose_more() -> None:
     held = [stoppable(name, name, started=NOW - 300) for name in "ab"] + [stoppable("cd", "cd", started=NOW - 400)]
     (one,) = plan(state(waiting("w", 2), *held)).preemptions
     assert [victim.run_id for victim in one.victims] == ["cd"]
+
+
+def test_no_more_victims_than_needed_and_those_that_lose_least() -> None:
+    held = [stoppable(name, name, started=NOW - lost) for name, lost in zip("abcd", (40, 10, 30, 20), strict=True)]
+    (one,) = plan(state(waiting("w", 3), *held)).preemptions
+    assert [(victim.run_id, victim.lost) for victim in one.victims] == [("b", 10), ("d", 20), ("c", 30)]
 
 
 def test_nobody_is_stopped_where_that_does_not_suffice() -> None:

@@ -33,7 +33,7 @@ fewer = settings(max_examples=60, deadline=None)
 
 
 @many
-@given(states())
+@given(states(lends=True))
 def test_a_plan_gives_only_what_is_there_and_answers_everybody(state: QueueState) -> None:
     decided = plan(state)
     check(state, decided)
@@ -206,7 +206,7 @@ def test_whatever_arrives_the_first_in_line_starts_in_time(state: QueueState, se
 
 
 @fewer
-@given(states(limited=True))
+@given(states(limited=True, lends=True))
 def test_every_run_that_can_start_does_in_the_end(state: QueueState) -> None:
     simulation = Simulation(state)
     simulation.run(lambda now: not now.state.waiting)

@@ -63,6 +63,14 @@ def test_a_time_is_unknown_behind_one_without_limit() -> None:
     assert estimate(state, plan(state), "w").latest is None
 
 
+def test_who_starts_in_the_same_pass_counts_in_the_time() -> None:
+    queue = (waiting("now", 3, submitted=1.0), waiting("w", 4))
+    state = QueueState(ONE, NOW, queue)
+    decided = plan(state)
+    assert [start.run_id for start in decided.starts] == ["now"]
+    assert estimate(state, decided, "w") == Estimate(NOW, NOW + HOUR / 2, NOW + HOUR)
+
+
 def proposals(state: QueueState, run_id: str = "w", highest_bid: int | None = None) -> dict[Change, Proposal]:
     return {found.change: found for found in what_if(state, run_id, highest_bid=highest_bid)}
 

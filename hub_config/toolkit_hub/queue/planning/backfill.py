@@ -32,18 +32,20 @@ class ReservedNode:
         self.node, self.reservation = node, reservation
         self._cpu, self._mem = spare_cpu, spare_mem
         self._kept = set(reservation.devices)
-        self.view = self._look()
+        self.view = node.copy()
+        self._look()
 
     def taken(self, cpu: float, mem: float, *, ends_in_time: bool) -> None:
         """A run has started on the machine."""
         if not ends_in_time:
             self._cpu -= cpu
             self._mem -= mem
-        self.view = self._look()
+        self._look()
 
-    def _look(self) -> FreeNode:
-        free = [[uuid for uuid in devices if uuid not in self._kept] for devices in self.node.free]
-        return FreeNode(self.node.name, min(self.node.cpu, self._cpu), min(self.node.mem, self._mem), free)
+    def _look(self) -> None:
+        self.view.cpu, self.view.mem = min(self.node.cpu, self._cpu), min(self.node.mem, self._mem)
+        self.view.free = [[uuid for uuid in devices if uuid not in self._kept] for devices in self.node.free]
+        self.view.gpus = sum(map(len, self.view.free))
 
 
 @dataclass(frozen=True, slots=True)

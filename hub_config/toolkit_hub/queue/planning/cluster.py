@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import groupby
 
 from toolkit_hub.queue.planning.capacity import EPSILON, Capacity, Device, Node
 from toolkit_hub.queue.planning.runs import Request, RunningRun
@@ -67,6 +68,7 @@ class Cluster:
         self.by_name = {node.name: node for node in self.nodes}
         self.holds: dict[str, list[Hold]] = {node.name: [] for node in self.nodes}
         self._kinds: dict[tuple[float, str | None, float | None, bool | None], tuple[int, ...]] = {}
+        self._alike: dict[tuple[int, ...], list[list[int]]] = {}
         held: dict[str, set[str]] = {}
         for run in running:
             self._hold(run, held)
@@ -82,6 +84,14 @@ class Cluster:
         if found is None:
             found = tuple(kind for kind, device in enumerate(self.samples) if request.takes(device))
             self._kinds[key] = found
+        return found
+
+    def of_equal_memory(self, kinds: tuple[int, ...]) -> list[list[int]]:
+        """The kinds, apart by the memory of a device, the smallest first."""
+        found = self._alike.get(kinds)
+        if found is None:
+            found = [list(alike) for _, alike in groupby(kinds, key=self.mems.__getitem__)]
+            self._alike[kinds] = found
         return found
 
     def take(self, node: FreeNode, cpu: float, mem: float, devices: Iterable[str]) -> None:

@@ -12,6 +12,8 @@ __all__ = ["Estimate", "estimate"]
 
 #: Passes to look ahead; a run that has not started by then is too far back for an honest time.
 _PASSES = 60
+#: And so many decisions on single runs, for somebody waits for the answer.
+_DECISIONS = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,7 @@ def estimate(state: QueueState, decided: Plan, run_id: str) -> Estimate:
 def _forward(state: QueueState, run_id: str, part: float) -> float | None:
     """When the run starts if every other uses this part of the time that it may still take. None if that cannot be told."""
     state = replace(state, running=tuple(_shortened(run, state.now, part) for run in state.running))
-    for _ in range(_PASSES):
+    for _ in range(min(_PASSES, max(2, _DECISIONS // len(state.waiting)))):
         decided = plan(state)
         begun = {start.run_id: (start.node, start.devices) for start in decided.starts}
         begun |= {one.starter: (one.room.node, one.room.devices) for one in decided.preemptions}

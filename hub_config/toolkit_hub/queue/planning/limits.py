@@ -89,12 +89,13 @@ class QuotaBlock:
     def holder(self) -> str:
         return f"{self.kind} {self.name or self.scope}"
 
-    def unit(self) -> str:
-        return _UNITS[self.what]
+    def limit_in_words(self) -> str:
+        unit = _UNITS[self.what]
+        return f"{self.limit:g} {unit[:-1] if self.limit == 1 and unit.endswith('s') else unit}"
 
     def details(self) -> str:
         """With the numbers of now."""
-        amounts = f"{self.used:g} of {self.limit:g} {self.unit()} in use, and it asks for {self.asked:g}"
+        amounts = f"{self.used:g} of {self.limit_in_words()} in use, and it asks for {self.asked:g}"
         return f"the quota of {self.holder()}: {amounts}"
 
 
@@ -122,7 +123,9 @@ class Usage:
     def __init__(self, limits: Limits, running: Iterable[RunningRun] = ()) -> None:
         self._limits = limits
         self._scopes: dict[tuple[str, str], _Scope] = {}
-        self._of: dict[tuple[str, str, str, RunClass], tuple[_Binding, ...]] = {}
+        self._scopes_of: dict[tuple[str, str, str], list[tuple[str, str, Quota]]] = {}
+        #: By class (a list: hashing an Enum is slow), then by who.
+        self._of: list[dict[tuple[str, str, str], tuple[_Binding, ...]]] = [{} for _ in RunClass]
         for run in running:
             self._add(run, (len(run.devices), run.cpu, run.mem, 1, 1))
 
@@ -131,7 +134,9 @@ class Usage:
 
     def block(self, run: WaitingRun, beside: WaitingRun | None = None) -> QuotaBlock | None:
         """The first quota that the run would break; with `beside`, if that run were to hold its part as well."""
-        bindings = self._bindings(run)
+        bindings = self._of[run.run_class].get((run.user, run.account, run.organization))
+        if bindings is None:
+            bindings = self._bindings(run)
         if not bindings:
             return None
         amounts = _amounts(run)
@@ -155,12 +160,14 @@ class Usage:
 
     def _bindings(self, run: WaitingRun | RunningRun) -> tuple[_Binding, ...]:
         """The quotas that the run comes under; none for most."""
-        key = (run.user, run.account, run.organization, run.run_class)
-        found = self._of.get(key)
+        key, known = (run.user, run.account, run.organization), self._of[run.run_class]
+        found = known.get(key)
         if found is None:
-            scopes = self._limits.scopes(run.user, run.account, run.organization)
+            scopes = self._scopes_of.get(key)
+            if scopes is None:
+                scopes = self._scopes_of[key] = self._limits.scopes(*key)
             bindings = (self._binding(*scope, run.run_class) for scope in scopes)
-            found = self._of[key] = tuple(binding for binding in bindings if binding.limits)
+            found = known[key] = tuple(binding for binding in bindings if binding.limits)
         return found
 
     def _binding(self, kind: str, scope: str, quota: Quota, run_class: RunClass) -> _Binding:

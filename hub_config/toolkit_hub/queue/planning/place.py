@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from operator import attrgetter
 
 from toolkit_hub.queue.planning.capacity import EPSILON
 from toolkit_hub.queue.planning.cluster import Cluster, FreeNode
 from toolkit_hub.queue.planning.runs import Request
 
-__all__ = ["Failures", "Place", "best_place", "waste"]
+__all__ = ["Failures", "Place", "best_place", "fitting"]
+
+#: What is left on a machine, the less the better.
+_LEFT = attrgetter("gpus", "cpu", "mem")
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,47 +22,49 @@ class Place:
     devices: tuple[str, ...]
 
 
-def waste(node: FreeNode, request: Request, kinds: tuple[int, ...], mems: list[float]) -> tuple[float, ...] | None:
-    """How badly a request that fits here fits, the lowest the best; None when it does not fit.
+def fitting(request: Request, nodes: Iterable[FreeNode]) -> list[FreeNode]:
+    """Those with enough CPUs, memory, and devices of whatever kind."""
+    cpu, mem, count = request.cpu - EPSILON, request.mem - EPSILON, request.gpu
+    return [node for node in nodes if node.gpus >= count and node.cpu >= cpu and node.mem >= mem]
+
+
+def best_place(cluster: Cluster, request: Request, nodes: list[FreeNode]) -> Place | None:
+    """Where the request fits best among `nodes`, which are `fitting`; the first of them among equals.
 
     With GPUs: devices of several kinds are worst, then much device memory, then many devices left over (whole machines stay
     free for large jobs). Without: machines with free GPUs are kept for those who ask for them. Then few CPUs left over.
     """
-    if node.cpu + EPSILON < request.cpu or node.mem + EPSILON < request.mem:
+    if not request.gpu:
+        return Place(min(nodes, key=_LEFT).name, ()) if nodes else None
+    kinds, count = cluster.kinds(request), request.gpu
+    for alike in cluster.of_equal_memory(kinds):
+        enough = _with_enough(nodes, alike, count)
+        if enough:
+            chosen = min(enough, key=_LEFT)
+            return Place(chosen.name, chosen.choose(count, kinds))
+    costs = [(_cost_of_several(node.free, count, kinds, cluster.mems), *_LEFT(node), node.name, node) for node in nodes]
+    best = min(costs, key=lambda cost: cost[:-1], default=None)
+    if best is None or best[0] == float("inf"):
         return None
-    count = request.gpu
-    if not count:
-        return (0, 0.0, node.gpus, node.cpu, node.mem)
-    free, missing, taken = node.free, count, 0.0
-    for kind in kinds:
-        if len(free[kind]) >= count:
-            return (0, mems[kind] * count, node.gpus, node.cpu, node.mem)
-    for kind in kinds:
-        some = min(missing, len(free[kind]))
-        taken += mems[kind] * some
-        missing -= some
-        if not missing:
-            return (1, taken, node.gpus, node.cpu, node.mem)
-    return None
+    return Place(best[-1].name, best[-1].choose(count, kinds))
 
 
-def best_place(cluster: Cluster, request: Request, nodes: Iterable[FreeNode]) -> Place | None:
-    """Where the request fits best among `nodes`; the first by name among equals."""
-    kinds = cluster.kinds(request)
-    if request.gpu and not kinds:
-        return None
-    cpu, mem, count = request.cpu - EPSILON, request.mem - EPSILON, request.gpu
-    best: tuple[float, ...] | None = None
-    chosen: FreeNode | None = None
-    for node in nodes:
-        if node.gpus < count or node.cpu < cpu or node.mem < mem:
-            continue
-        found = waste(node, request, kinds, cluster.mems)
-        if found is not None and (best is None or found < best):
-            best, chosen = found, node
-    if chosen is None:
-        return None
-    return Place(chosen.name, chosen.choose(count, kinds) if count else ())
+def _with_enough(nodes: list[FreeNode], alike: list[int], count: int) -> list[FreeNode]:
+    """Those with so many free devices of one of the kinds."""
+    if len(alike) == 1:
+        kind = alike[0]
+        return [node for node in nodes if len(node.free[kind]) >= count]
+    return [node for node in nodes if any(len(node.free[kind]) >= count for kind in alike)]
+
+
+def _cost_of_several(free: list[list[str]], count: int, kinds: tuple[int, ...], mems: list[float]) -> float:
+    """Memory of the smallest devices where no kind has enough; infinite if there are too few."""
+    cost = 0.0
+    for kind in kinds:
+        some = min(count, len(free[kind]))
+        cost += mems[kind] * some
+        count -= some
+    return float("inf") if count else cost
 
 
 class Failures:

@@ -10,7 +10,7 @@ from toolkit_hub.queue.planning.cluster import Cluster, FreeNode, Hold
 from toolkit_hub.queue.planning.fair_share import Costs
 from toolkit_hub.queue.planning.limits import Usage
 from toolkit_hub.queue.planning.order import Line
-from toolkit_hub.queue.planning.place import Failures, Place, best_place
+from toolkit_hub.queue.planning.place import Failures, Place, best_place, fitting
 from toolkit_hub.queue.planning.preempt import Stoppable, Victim
 from toolkit_hub.queue.planning.reasons import Reason
 from toolkit_hub.queue.planning.runs import Request, Room, WaitingRun
@@ -73,6 +73,8 @@ class _Pass:
         self._waits = Waits(state.capacity)
         self._first: WaitingRun | None = None
         self._reserved: ReservedNode | None = None
+        #: Seconds that a run may take to be gone when the first in line starts, and whether others are lent what is kept for it.
+        self._time_left, self._lends = 0.0, False
         #: The machines for runs that may go on when the first in line starts.
         self._nodes_for_long = self._cluster.nodes
         #: What found no place: of runs that end before the first in line starts, and of all others.
@@ -119,16 +121,28 @@ class _Pass:
             self._waits.for_quota(run, block)
             return
         asked = self._asked_by(run)
-        ends_in_time = self._ends_in_time(run)
-        crowds = not ends_in_time and self._usage.block(run, beside=self._first) is not None
-        place = None if crowds else self._find(asked, ends_in_time=ends_in_time)
-        if place is None and not ends_in_time and not crowds and self._lends(run):
+        if asked.behind is not None and asked.failed and run.run_class >= asked.no_victims_for:
+            # As others who ask for the same: most of a long queue ends here.
+            self._waits.reasons[run.run_id] = asked.behind
+            self._line.charge(run, asked.cost)
+            return
+        # So as well while nobody is held up.
+        ends_in_time = self._reserved is None or (run.max_run_time is not None and run.max_run_time <= self._time_left)
+        place = self._find(asked, ends_in_time=ends_in_time)
+        if place is None and self._lends and not ends_in_time and self._first_may_stop(run):
             ends_in_time = True
             place = self._find(asked, ends_in_time=True)
-        if place is not None:
+        crowds = place is not None and self._crowds(run)
+        if place is not None and not crowds:
             self._start(run, place, ends_in_time=ends_in_time)
-        elif crowds or not self._make_room(run):
+        elif crowds or not self._make_room(run, asked):
             self._wait(run, asked, crowds=crowds)
+
+    def _crowds(self, run: WaitingRun) -> bool:
+        """Whether the run would use up a quota that the first in line needs, and may still do so when that can start."""
+        if self._first is None or (run.max_run_time is not None and run.max_run_time <= self._time_left):
+            return False
+        return self._usage.block(run, beside=self._first) is not None
 
     def _asked_by(self, run: WaitingRun) -> Asked:
         asked = self._asked.get(run.request)
@@ -138,30 +152,26 @@ class _Pass:
         return asked
 
     def _find(self, asked: Asked, *, ends_in_time: bool) -> Place | None:
-        request, kinds = asked.request, asked.kinds
-        if asked.failed or self._failures.cover(request, kinds):
-            asked.failed = True
+        if asked.failed or (asked.failed_long and not ends_in_time):
             return None
-        if ends_in_time:
-            place = best_place(self._cluster, request, self._cluster.nodes)
+        request, kinds, place = asked.request, asked.kinds, None
+        failures = self._failures if ends_in_time else self._failures_of_long
+        if not failures.cover(request, kinds):
+            place = best_place(self._cluster, request, self._fitting(asked, ends_in_time=ends_in_time))
             if place is None:
-                self._failures.add(request, kinds)
-        elif asked.failed_long or self._failures_of_long.cover(request, kinds):
-            asked.failed_long = True
-            return None
-        else:
-            place = best_place(self._cluster, request, self._nodes_for_long)
-            if place is None:
-                self._failures_of_long.add(request, kinds)
+                failures.add(request, kinds)
+        asked.failed |= ends_in_time and place is None
+        asked.failed_long |= place is None
         return place
 
-    def _lends(self, run: WaitingRun) -> bool:
-        """Whether the run may use what is kept for the first in line until that has it stopped."""
-        lend_from = self._state.rules.lend_from
-        if lend_from is None or self._first is None or self._reserved is None:
-            return False
-        at = self._reserved.reservation.at
-        return self._first.run_class.may_preempt(run.run_class) and (at is None or at - self._now >= lend_from)
+    def _fitting(self, asked: Asked, *, ends_in_time: bool) -> list[FreeNode]:
+        """A machine that has become too small stays so."""
+        if ends_in_time:
+            asked.nodes = fitting(asked.request, self._cluster.nodes if asked.nodes is None else asked.nodes)
+            return asked.nodes
+        nodes = self._nodes_for_long if asked.nodes_for_long is None else asked.nodes_for_long
+        asked.nodes_for_long = fitting(asked.request, nodes)
+        return asked.nodes_for_long
 
     def _start(self, run: WaitingRun, place: Place, *, ends_in_time: bool) -> None:
         node = self._cluster.by_name[place.node]
@@ -170,12 +180,14 @@ class _Pass:
         self._hand_over(run)
         if self._reserved is not None and node is self._reserved.node:
             self._reserved.taken(run.request.cpu, run.request.mem, ends_in_time=ends_in_time)
-            self._set_nodes_for_long(self._reserved)
 
-    def _make_room(self, run: WaitingRun) -> bool:
+    def _make_room(self, run: WaitingRun, asked: Asked) -> bool:
         """Have others stopped for the run, if that helps. Never on the machine that is kept for the first in line."""
+        if run.run_class >= asked.no_victims_for or self._crowds(run):
+            return False
         found = self._stoppable.evict(run, but=self._reserved.node if self._reserved else None)
         if found is None:
+            asked.no_victims_for = run.run_class
             return False
         node = self._cluster.by_name[found.node]
         self._preemptions.append(Preemption(run.run_id, Room(found.node, found.devices), found.victims))
@@ -196,13 +208,19 @@ class _Pass:
             self._first, self._reserved = run, reserve(self._cluster, run, self._now)
             self._waits.as_first(run, shortage(self._cluster, run.request))
             if self._reserved is not None:
-                self._set_nodes_for_long(self._reserved)
+                self._limit_backfill(self._reserved)
             return
         kept = not asked.failed and self._reserved is not None and self._reserved.node.fits(run.request, asked.kinds)
         self._waits.behind(run, asked, self._first, kept=crowds or kept)
 
-    def _set_nodes_for_long(self, reserved: ReservedNode) -> None:
+    def _limit_backfill(self, reserved: ReservedNode) -> None:
+        rules, at = self._state.rules, reserved.reservation.at
         self._nodes_for_long = [reserved.view if node is reserved.node else node for node in self._cluster.nodes]
+        self._time_left = -1.0 if at is None else at - self._now - rules.slack
+        self._lends = rules.lend_from is not None and (at is None or at - self._now >= rules.lend_from)
+
+    def _first_may_stop(self, run: WaitingRun) -> bool:
+        return self._first is not None and self._first.run_class.may_preempt(run.run_class)
 
     def _hand_over(self, run: WaitingRun) -> None:
         self._usage.take(run)
@@ -212,10 +230,3 @@ class _Pass:
         if run.max_run_time is None:
             return None
         return self._now + run.max_run_time + self._state.rules.slack
-
-    def _ends_in_time(self, run: WaitingRun) -> bool:
-        """Whether the run is gone when the first in line starts at the latest; so as well while nobody is held up."""
-        if self._first is None or self._reserved is None:
-            return True
-        at, end = self._reserved.reservation.at, self._latest_end(run)
-        return at is not None and end is not None and end <= at

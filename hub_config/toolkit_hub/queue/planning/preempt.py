@@ -13,7 +13,10 @@ from toolkit_hub.queue.planning.runs import Request, RunClass, RunningRun, Waiti
 
 __all__ = ["Eviction", "Stoppable", "Victim"]
 
-_Cost = tuple[tuple[int, int], float, int]
+_Level = tuple[int, int]
+_Cost = tuple[_Level, float, int]
+#: No victim is dearer than this.
+_ANY: _Level = (0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +51,16 @@ class _Candidate:
             if uuid in cluster.kind_of:
                 self.gpus[cluster.kind_of[uuid]] += 1
 
-    def rank(self) -> tuple[tuple[int, int], float, str]:
+    def rank(self) -> tuple[_Level, float, str]:
         return self.level, self.lost, self.run.run_id
+
+    def lower(self, left: tuple[int, float, float], kinds: tuple[int, ...]) -> tuple[int, float, float]:
+        """What of GPUs of these kinds, CPUs and memory is still missing when this one is stopped as well."""
+        gpu, hold = left[0], self.hold
+        if gpu > 0 and hold.devices:
+            for kind in kinds:
+                gpu -= self.gpus[kind]
+        return gpu, left[1] - hold.cpu, left[2] - hold.mem
 
 
 class Stoppable:
@@ -58,10 +69,12 @@ class Stoppable:
     def __init__(self, cluster: Cluster, now: float) -> None:
         self._cluster = cluster
         self._on: dict[str, list[_Candidate]] = {}
+        #: How many devices they have, to pass over a machine quickly.
+        self._gpus: dict[str, int] = {}
         for name, holds in cluster.holds.items():
             found = [_Candidate(hold.run, hold, now, cluster) for hold in holds if hold.run and hold.run.stoppable]
             if found:
-                self._on[name] = sorted(found, key=_Candidate.rank)
+                self._keep(name, sorted(found, key=_Candidate.rank))
         self._failures = {run_class: Failures() for run_class in RunClass}
 
     def evict(self, run: WaitingRun, but: FreeNode | None) -> Eviction | None:
@@ -71,22 +84,31 @@ class Stoppable:
         failures = self._failures[run.run_class]
         if not self._on or run.run_class is RunClass.RESTARTABLE or failures.cover(run.request, kinds):
             return None
-        best: tuple[_Cost, FreeNode, list[_Candidate]] | None = None
+        best: tuple[_Cost, str, list[_Candidate]] | None = None
+        count, limit = run.request.gpu, _ANY
         for name, victims in self._on.items():
-            node = self._cluster.by_name[name]
-            chosen = _cheapest(node, run, kinds, victims) if node is not but else None
-            if chosen is not None and (best is None or (_cost(chosen), name) < (best[0], best[1].name)):
-                best = (_cost(chosen), node, chosen)
+            node, lowest = self._cluster.by_name[name], victims[0].level
+            if node.gpus + self._gpus[name] < count or lowest > limit or -lowest[0] <= run.run_class or node is but:
+                continue
+            chosen = _cheapest(node, run, kinds, victims, limit)
+            if chosen is not None:
+                found = (_cost(chosen), name, chosen)
+                best = found if best is None or found[:2] < best[:2] else best
+                limit = best[0][0]
         if best is None:
             failures.add(run.request, kinds)
             return None
-        return self._eviction(run.request, *best[1:])
+        return self._eviction(run.request, self._cluster.by_name[best[1]], best[2])
+
+    def _keep(self, name: str, candidates: list[_Candidate]) -> None:
+        self._on[name] = candidates
+        self._gpus[name] = sum(len(one.hold.devices) for one in candidates)
 
     def _eviction(self, request: Request, node: FreeNode, chosen: list[_Candidate]) -> Eviction:
         """The victims can be chosen no more."""
         left = [victim for victim in self._on.pop(node.name) if victim not in chosen]
         if left:
-            self._on[node.name] = left
+            self._keep(node.name, left)
         after = node.copy()
         holds = tuple(victim.hold for victim in chosen)
         self._cluster.restore(after, holds)
@@ -95,35 +117,36 @@ class Stoppable:
 
 
 def _cheapest(
-    node: FreeNode, run: WaitingRun, kinds: tuple[int, ...], candidates: list[_Candidate]
+    node: FreeNode, run: WaitingRun, kinds: tuple[int, ...], candidates: list[_Candidate], at_most: _Level
 ) -> list[_Candidate] | None:
-    """Nobody of a higher class or bid is touched than has to be; among those at most as high, the least work is lost."""
+    """Nobody of a higher class or bid is touched than has to be, or than `at_most`; among those at most as high, the least work
+    is lost."""
     asks = run.request
-    cpu, mem = asks.cpu - node.cpu - EPSILON, asks.mem - node.mem - EPSILON
-    gpu = asks.gpu - sum(len(node.free[kind]) for kind in kinds)
+    gpu = asks.gpu - sum([len(node.free[kind]) for kind in kinds])
+    needs = (gpu, asks.cpu - node.cpu - EPSILON, asks.mem - node.mem - EPSILON)
+    level, left = None, needs
+    for victim in candidates:
+        if run.run_class >= victim.run.run_class or victim.level > at_most:
+            return None
+        left = victim.lower(left, kinds)
+        if max(left) <= 0:
+            level = victim.level
+            break
+    if level is None:
+        return None
 
     def suffices(chosen: Iterable[_Candidate]) -> bool:
-        gpus, cpus, mems = 0, 0.0, 0.0
+        left = needs
         for victim in chosen:
-            gpus += sum(victim.gpus[kind] for kind in kinds)
-            cpus += victim.hold.cpu
-            mems += victim.hold.mem
-        return gpus >= gpu and cpus >= cpu and mems >= mem
+            left = victim.lower(left, kinds)
+        return max(left) <= 0
 
-    victims = [victim for victim in candidates if run.run_class < victim.run.run_class]
-    if not victims or not suffices(victims):
-        return None
-    level = next(level for level in sorted({v.level for v in victims}) if suffices(_up_to(victims, level)))
-    allowed = _up_to(victims, level)
+    allowed = [victim for victim in candidates if victim.level <= level]
     found = [_pruned(allowed, suffices)]
     for size in (1, 2):
         if size < len(found[0]) and len(found) == 1:
             found += [list(some) for some in combinations(allowed, size) if suffices(some)]
-    return min(found, key=_cost)
-
-
-def _up_to(victims: list[_Candidate], level: tuple[int, int]) -> list[_Candidate]:
-    return [victim for victim in victims if victim.level <= level]
+    return min(found, key=_cost) if len(found) > 1 else found[0]
 
 
 def _pruned(victims: list[_Candidate], suffices: Callable[[Iterable[_Candidate]], bool]) -> list[_Candidate]:

@@ -86,7 +86,7 @@ def _filters(request: Request) -> str:
 
 
 def _quota(block: QuotaBlock) -> str:
-    limit = f"{block.limit:g} {block.unit()}"
+    limit = block.limit_in_words()
     if block.never:
         return f"beyond the quota of {block.holder()}: {limit}"
     return f"waiting for the quota of {block.holder()}: {limit}"

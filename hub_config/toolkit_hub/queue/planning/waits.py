@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from toolkit_hub.queue.planning.capacity import EPSILON, Capacity
-from toolkit_hub.queue.planning.cluster import Cluster
+from toolkit_hub.queue.planning.cluster import Cluster, FreeNode
 from toolkit_hub.queue.planning.impossible import impossible
 from toolkit_hub.queue.planning.limits import QuotaBlock
 from toolkit_hub.queue.planning.reasons import Kind, Reason
-from toolkit_hub.queue.planning.runs import Request, WaitingRun
+from toolkit_hub.queue.planning.runs import Request, RunClass, WaitingRun
 from toolkit_hub.queue.planning.state import QueueState
 
 __all__ = ["Asked", "Waits", "shortage"]
@@ -20,13 +20,20 @@ _FOR_ROOM = (Kind.FIRST, Kind.BEHIND, Kind.KEPT)
 
 class Asked:
     """What a pass knows of a request, so that it looks only once for all runs that ask for the same: its `kinds` of devices and
-    its `cost`; whether it `failed` to find a place, now or for longer than until the first in line starts; reasons."""
+    its `cost`; whether it `failed` to find a place, now or for longer than until the first in line starts; the highest class
+    that found nobody to stop; the machines that were still large enough; reasons."""
 
-    __slots__ = ("behind", "cost", "failed", "failed_long", "hopeless", "judged", "kept", "kinds", "request")
+    __slots__ = (
+        *("request", "kinds", "cost", "failed", "failed_long", "no_victims_for", "nodes", "nodes_for_long"),
+        *("judged", "hopeless", "behind", "kept"),
+    )
 
     def __init__(self, request: Request, kinds: tuple[int, ...], cost: float) -> None:
         self.request, self.kinds, self.cost = request, kinds, cost
         self.failed = self.failed_long = self.judged = False
+        self.no_victims_for = RunClass.RESTARTABLE
+        self.nodes: list[FreeNode] | None = None
+        self.nodes_for_long: list[FreeNode] | None = None
         self.hopeless: Reason | None = None
         self.behind: Reason | None = None
         self.kept: Reason | None = None
