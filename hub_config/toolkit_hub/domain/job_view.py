@@ -94,6 +94,7 @@ def row_to_json(
         "resources": spec.get("resources", {}),
         "ports": spec.get("ports", []),
         "interactive": job.interactive,
+        "shareable": spec.get("shareable", False),
         "preemptable": job.preemptable,
         "restartable": job.restartable,
         "maxRunTime": job.max_run_time,

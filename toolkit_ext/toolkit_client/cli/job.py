@@ -45,6 +45,7 @@ SPEC_FIELDS = (
     "resources",
     "ports",
     "interactive",
+    "shareable",
     "preemptable",
     "restartable",
     "maxRunTime",
@@ -122,10 +123,12 @@ def info(state: State, ref: str | None, last: bool, job_spec: bool) -> None:
 
 
 def _given(value: Any) -> Any:
-    """A spec without what is empty."""
+    """A spec without what is empty; but no command at all is a command of its own kind."""
     if isinstance(value, dict):
         kept = {key: _given(item) for key, item in value.items()}
-        return {key: item for key, item in kept.items() if item not in (None, "", [], {})}
+        return {
+            key: item for key, item in kept.items() if item not in (None, "", [], {}) or (key, item) == ("command", [])
+        }
     return [_given(item) for item in value] if isinstance(value, list) else value
 
 

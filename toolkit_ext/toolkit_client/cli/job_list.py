@@ -15,7 +15,9 @@ from toolkit_client.cli.lazy import examples
 from toolkit_client.cli.output import JOB_COLUMNS, Output, output_options
 from toolkit_client.cli.state import State
 
-__all__ = ["ls"]
+__all__ = ["ls", "ps"]
+
+PS_COLUMNS = ("id", "state", "name", "image", "created", "command", "stateInfo")
 
 DAY = 24 * 3600.0
 
@@ -74,6 +76,18 @@ def ls(
     found = (job for job in _newest_first(state, limit, filters) if all(_has_tag(job, tag) for tag in tags))
     jobs = list(islice(found, limit))
     output.show(reversed(jobs) if reverse else jobs)
+
+
+@click.command(epilog=examples("toolkit ps", "toolkit ps --no-header --fields id | xargs toolkit job kill"))
+@output_options(PS_COLUMNS)
+@click.pass_obj
+def ps(state: State, output: Output) -> None:
+    """List your jobs that have not ended, newest first: those that run, and those that wait.
+
+    With `toolkit --account A` those of that account, whoever submitted them. `toolkit job ls` has more choices.
+    """
+    filters = {"account": state.account, "mine": not state.account, "state": "alive"}
+    output.show(_newest_first(state, None, filters))
 
 
 def _newest_first(state: State, limit: int | None, filters: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -24,6 +24,7 @@ KEYS = {
     "role": "role",
     "ports": "ports",
     "interactive": "interactive",
+    "shareable": "shareable",
     "preemptable": "preemptable",
     "restartable": "restartable",
     "max_run_time": "maxRunTime",
@@ -118,6 +119,11 @@ FLAGS = (
         "--interactive/--non-interactive",
         default=None,
         help="Goes before other jobs; limited in number per user.",
+    ),
+    click.option(
+        "--shareable/--non-shareable",
+        default=None,
+        help="Of an interactive job: it has no rights of yours inside, and may be shared.",
     ),
     click.option(
         "--preemptable/--non-preemptable", default=None, help="May be stopped to make room. Default: it may not."
