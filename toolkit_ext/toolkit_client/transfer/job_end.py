@@ -18,7 +18,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from toolkit_client.errors import InternalError, InvalidRequest, NotFound, ToolkitError
+from toolkit_client.errors import Conflict, InternalError, NotFound, ToolkitError
 from toolkit_client.transfer.beneath import FOLDER_FLAGS, Beneath
 from toolkit_client.transfer.paths import path_of_text, text_of_path
 from toolkit_client.transfer.receiver import Receiver
@@ -46,7 +46,8 @@ def main(arguments: list[str]) -> int:
     except ToolkitError as error:
         return _write(json.dumps(error.body()).encode() + b"\n")
     except OSError as error:
-        refused = InvalidRequest(f"{error.strerror or error} in the job", "may the job's user do that there?")
+        where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
+        refused = Conflict(f"{where}{error.strerror or error}, in the job", "see what the job's user may do there")
         return _write(json.dumps(refused.body()).encode() + b"\n")
     _write(b"{}\n" + first)
     for block in blocks:
