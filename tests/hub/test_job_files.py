@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import stat
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.hub.app_forwards import TOOLKIT
-from tests.support.running_site import RunningSite
+from tests.support.running_site import RunningSite, wait_until
 
 pytestmark = pytest.mark.engine
 MIB = 2**20
@@ -148,3 +149,29 @@ def test_a_job_cannot_write_elsewhere_on_the_laptop(run: Run, job: str, tmp_path
     assert list(outside.iterdir()) == []
     assert "points out of it" in said
     assert not (tmp_path / "here" / "root").exists()
+
+
+def test_an_upload_that_was_cut_goes_on(site: RunningSite, run: Run, job: str, tmp_path: Path) -> None:
+    size = 300 * MIB
+    content = os.urandom(MIB) * 300
+    (tmp_path / "big").write_bytes(content)
+    run_id = site.client("vera").jobs.get(job).runs[0].id
+    there = site.state / "runs" / run_id / "home" / ".toolkit-push"
+    environment = {**site.environment, "TOOLKIT_URL": site.url, "TOOLKIT_TOKEN": site.token("vera")}
+    process = subprocess.Popen([TOOLKIT, "job", "upload", "-q", job, "big"], env=environment, cwd=tmp_path)
+    try:
+
+        def begun() -> bool:
+            assert process.poll() is None, "it was through before it could be cut"
+            return any(each.stat().st_size >= 8 * MIB for each in there.glob("p-*"))
+
+        wait_until(begun, "the begin of the upload", 60, interval=0.005)
+    finally:
+        process.kill()
+        process.wait()
+    done = json.loads(run("job", "upload", job, "big", "--format", "json"))
+    assert done["moved"] < size
+    assert done["files"] == 1
+    digest = run("job", "exec", job, "--", "sha256sum", "/home/work/big").split()[0]
+    assert digest == hashlib.sha256(content).hexdigest()
+    assert not there.exists()

@@ -22,7 +22,7 @@ from toolkit_client.cli.job_place import JobPlace
 from toolkit_client.cli.lazy import examples
 from toolkit_client.cli.output import Output
 from toolkit_client.cli.state import State
-from toolkit_client.errors import InvalidRequest, NotFound, ToolkitError
+from toolkit_client.errors import Conflict, InvalidRequest, NotFound, ToolkitError
 from toolkit_client.exec.channel import EXEC_PROTOCOL, open_channel
 from toolkit_client.exec.files import JobLink
 from toolkit_client.transfer.outcome import Outcome
@@ -92,10 +92,10 @@ def _locals_and_dest(words: tuple[str, ...]) -> tuple[tuple[str, ...], str]:
 
 def _upload_place(link: JobLink, local: str, dest: str, *, several: bool) -> bytes:
     """The folder or file of the job that `local` becomes."""
-    found = link.json("resolve", path=dest)
-    path, name = path_of_text(found["path"]), os.fsencode(os.path.basename(os.path.abspath(local)))
+    path, kind = _resolved(link, dest)
+    name = os.fsencode(os.path.basename(os.path.abspath(local)))
     content = os.path.isdir(local) and (local.endswith("/") or name == b"")
-    below = several or dest.endswith("/") or found["kind"] == FOLDER
+    below = several or dest.endswith("/") or kind == FOLDER
     if content or not below:
         return path
     return path + b"/" + name if path else name
@@ -144,16 +144,16 @@ def download(state: State, ref: str, path: str, dest: str | None, links: bool, w
     link = _link_of(state, place)
     if posixpath.normpath(path) == ID_CONTAINER:
         _make_keys(place, state.signed_in().token)
-    found = link.json("resolve", path=path)
-    if found["kind"] is None:
+    remote, kind = _resolved(link, path)
+    if not kind:
         raise NotFound(f"there is no {path!r} in the job", f"`toolkit job ls {ref} FOLDER` lists a folder of it")
-    target = pull_place(_last_name(path, found["kind"]), dest, lambda _: str(found["kind"]))
+    target = pull_place(_last_name(path), dest, lambda _: kind)
 
     def move(link: JobLink, shown: Any) -> Outcome:
         return pull_content(
             link,
             "",
-            path_of_text(found["path"]),
+            remote,
             Path(target.folder),
             name=target.name,
             all_links=links,
@@ -165,7 +165,7 @@ def download(state: State, ref: str, path: str, dest: str | None, links: bool, w
     return told("downloaded", done, seconds, wishes)
 
 
-def _last_name(path: str, kind: str) -> str:
+def _last_name(path: str) -> str:
     """What is fetched, as `pull_place` takes it: a name, and a slash behind it where only a folder's content is meant."""
     name = posixpath.basename(path.rstrip("/"))
     if name in ("", ".", "..", "~"):
@@ -186,12 +186,22 @@ def show_files(state: State, ref: str, path: str | None, recursive: bool, output
     if place is None:
         return INTERRUPTED
     link, problems = _link_of(state, place), Problems()
-    found = link.json("resolve", path=path or ".")
-    if found["kind"] is None:
+    place_there, kind = _resolved(link, path or ".")
+    if not kind:
         raise NotFound(f"there is no {path!r} in the job", "check the path")
-    rows = _rows(link, path_of_text(found["path"]), found["kind"] == FOLDER, recursive, problems)
+    rows = _rows(link, place_there, kind == FOLDER, recursive, problems)
     output.with_columns(FILE_COLUMNS).stream(rows)
     return problems.exit_code()
+
+
+def _resolved(link: JobLink, path: str) -> tuple[bytes, str]:
+    """Where a path of the user's leads in the job, and what is there: empty for nothing."""
+    found = link.json("resolve", path=path)
+    if not isinstance(found, dict) or not isinstance(found.get("path"), str):
+        raise Conflict(
+            "the job's end of the transfer gives no answer that makes sense", "something else answers in its place"
+        )
+    return path_of_text(found["path"]), str(found.get("kind") or "")
 
 
 def _rows(link: JobLink, path: bytes, is_folder: bool, recursive: bool, problems: Problems) -> Iterator[dict[str, Any]]:

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from toolkit_client.errors import Conflict, ToolkitError, error_from_body
+from toolkit_client.errors import Conflict, ServiceUnavailable, ToolkitError, error_from_body
 from toolkit_client.exec.channel import Channel
 from toolkit_client.exec.session import Command, CommandSession, OutputGone
 from toolkit_client.transfer.link import Interrupted, Query
@@ -26,10 +26,12 @@ from toolkit_ext.job_init.exec_frames import CHUNK, STDOUT
 __all__ = ["JobLink"]
 
 PROGRAM = (b"/opt/toolkit/base/bin/python3", b"-I", b"-m", b"toolkit_client.transfer.job_end")
-#: Seconds that the program lives on without a connection.
-_KEEP_S = 60.0
+#: Seconds that the program lives on without a connection: a transfer that is begun again waits for it, see `job_end`.
+_KEEP_S = 5.0
 _PIPE_SIZE = 1 << 20
 _LONGEST_LINE = 64 * 1024
+#: Bytes of an answer that is no stream of files.
+_LONGEST_ANSWER = 64 * 2**20
 _KEPT_OF_STDERR = 4096
 
 
@@ -109,7 +111,9 @@ class _Run:
     def __init__(self, open_channel: Callable[[], Channel], words: list[bytes]) -> None:
         self._pipes = _Pipes()
         self._session = CommandSession(open_channel, Command(words, keep=_KEEP_S), self._pipes)
-        self._session.wakeup, self._waker = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._wakeup, self._waker = os.pipe()
+        self._session.wakeup = self._wakeup
+        self._closed = False
         self._input: int | None = self._pipes.to_command
         self.output = io.BufferedReader(io.FileIO(self._pipes.from_command), _PIPE_SIZE)
         self._failure: BaseException | None = None
@@ -124,8 +128,8 @@ class _Run:
         except BaseException as problem:  # whoever reads the answer wants to know
             self._failure = problem
         finally:
-            os.close(self._pipes.source)
-            os.close(self._pipes.sink)
+            for fd in (self._pipes.source, self._pipes.sink, self._wakeup):
+                os.close(fd)
 
     def send(self, body: bytes | Iterable[bytes] | None) -> None:
         """All of the input, and its end. Returns early when nobody reads it: the answer says why."""
@@ -160,6 +164,8 @@ class _Run:
     def _why_none(self) -> Exception:
         self.close()
         self._thread.join(5)
+        if isinstance(self._failure, Conflict | ServiceUnavailable):  # another one may well do
+            return Interrupted(self._failure.message, self._failure.hint)
         if isinstance(self._failure, ToolkitError):
             return self._failure
         said = self._pipes.stderr.decode("utf-8", "replace").strip()
@@ -173,11 +179,15 @@ class _Run:
         return Interrupted(f"the job's end of the transfer failed: {said.splitlines()[-1][:200]}", "try again")
 
     def close(self) -> None:
-        """End it, whether it is through or not; waits for nothing."""
+        """End it, whether it is through or not; waits for nothing. Once is enough."""
+        if self._closed:
+            return
+        self._closed = True
         self._end_input()
         self._session.leave()
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # it has ended by itself
             os.write(self._waker, b"1")
+        os.close(self._waker)
         self.output.close()
 
 
@@ -191,7 +201,14 @@ class _Answer(io.BufferedIOBase):
         return True
 
     def read(self, size: int | None = -1, /) -> bytes:
-        return self._run.output.read(-1 if size is None else size)
+        if size is not None and size >= 0:
+            return self._run.output.read(size)
+        whole = self._run.output.read(_LONGEST_ANSWER + 1)
+        if len(whole) > _LONGEST_ANSWER:
+            raise Conflict(
+                "the job's end of the transfer says more than it has to", "something else answers in its place"
+            )
+        return whole
 
     def read1(self, size: int = -1, /) -> bytes:
         return self._run.output.read1(size)

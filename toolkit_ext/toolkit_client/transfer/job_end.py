@@ -15,13 +15,15 @@ import contextlib
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from toolkit_client.errors import Conflict, InternalError, NotFound, ToolkitError
 from toolkit_client.transfer.beneath import FOLDER_FLAGS, Beneath
+from toolkit_client.transfer.partial import PartialBusy, open_partial
 from toolkit_client.transfer.paths import path_of_text, text_of_path
-from toolkit_client.transfer.receiver import Receiver
+from toolkit_client.transfer.receiver import PARTIAL, Receiver
 from toolkit_client.transfer.records import NOTE, Encoder
 from toolkit_client.transfer.remove import remove_path
 from toolkit_client.transfer.sender import Sender, digest_of, open_file
@@ -33,6 +35,8 @@ __all__ = ["STAGING", "main"]
 #: Folder beside what is uploaded, for files that are not whole yet.
 STAGING = b".toolkit-push"
 _READ = 1 << 20
+#: Seconds for which a new transfer waits for one that was cut to let go; that ends by itself before.
+_BUSY_S = 8.0
 
 Query = dict[str, Any]
 
@@ -149,9 +153,23 @@ def _partials(beneath: Beneath) -> dict[str, int]:
     except OSError:
         return {}
     try:
+        deadline = time.monotonic() + _BUSY_S
+        while _busy(staging) and time.monotonic() < deadline:
+            time.sleep(0.1)
         return half_sent(staging)
     finally:
         os.close(staging)
+
+
+def _busy(staging: int) -> bool:
+    """Whether some half-sent file is still held, as by a transfer whose other end has just gone."""
+    for name in os.listdir(staging):
+        if name.startswith(PARTIAL):
+            try:
+                os.close(open_partial(staging, name))
+            except PartialBusy:
+                return True
+    return False
 
 
 # --- out and in ---------------------------------------------------------------------------------------------------------
