@@ -99,7 +99,7 @@ def test_a_visit_leads_to_its_own_host_only(house: House, job: str, goal: str) -
 
 
 def test_a_link_from_elsewhere_asks_first(house: House, job: str) -> None:
-    for site in ("cross-site", "same-site"):
+    for site in ("cross-site", "same-site", "same-origin"):
         made = code(house, job)
         asked = visit(house, job, made, **{"Sec-Fetch-Site": site})
         assert asked.status_code == 200

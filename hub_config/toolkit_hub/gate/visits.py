@@ -50,7 +50,7 @@ class Visits:
             raise _spent(host)
         if here is not None and here != visitor:
             return _ask(code, goal, f"You are signed in at this job as {here}.", visitor)
-        if request.headers.get("Sec-Fetch-Site") not in ("none", "same-origin"):
+        if request.headers.get("Sec-Fetch-Site") != "none":  # also what is sent on from a typed address has that
             return _ask(code, goal, "A link or another page has led you here.", visitor)
         return await self._enter(visit, host, code, goal)
 

@@ -74,11 +74,9 @@ def ls(
     all that is known. Needs job:exec.
     """
     if ref is not None:
-        if me or states or name or tags or limit or reverse:
-            raise click.UsageError("options that choose jobs do not go together with JOB, whose files are listed")
-        from toolkit_client.cli.job_files import show_files
-
-        return show_files(state, ref, path, recursive, output)
+        return _files(
+            state, (ref, path, recursive), output, alone=not (me or states or name or tags or limit or reverse)
+        )
     account = account or state.account
     since = None if states or name or tags or limit else values.moment_ago(DAY)
     filters = {
@@ -93,6 +91,14 @@ def ls(
     jobs = list(islice(found, limit))
     output.show(reversed(jobs) if reverse else jobs)
     return 0
+
+
+def _files(state: State, wanted: tuple[str, str | None, bool], output: Output, *, alone: bool) -> int:
+    if not alone:
+        raise click.UsageError("options that choose jobs do not go together with JOB, whose files are listed")
+    from toolkit_client.cli.job_files import show_files
+
+    return show_files(state, *wanted, output)
 
 
 @click.command(epilog=examples("toolkit ps", "toolkit ps --no-header --fields id | xargs toolkit job kill"))

@@ -41,8 +41,8 @@ class JobPlace:
         """The job. Raises `Gone` when it has ended."""
         with self._lock:
             if time.monotonic() > self._until:
-                with contextlib.suppress(ServiceUnavailable):
-                    self._job = self._state.client().raw(calls.get_job(self._job["id"]))
+                with contextlib.suppress(ServiceUnavailable):  # not tried again: the address that is known may well do
+                    self._job = self._state.client().raw(calls.get_job(self._job["id"]), retry_pauses=())
                 self._until = time.monotonic() + _FRESH_S
             if not self._job["alive"]:
                 raise Gone(f"{standing(self._job)}: it has ended", "`toolkit job retry` runs it again")
