@@ -173,6 +173,8 @@ MATRIX: dict[str, tuple[str, Ask]] = {
     "POST /jobs/{job}/retry": (USE_ACCOUNT, lambda p: (f"/jobs/{p.ended}/retry", None)),
     "GET /jobs/{job}/logs": (USE_ACCOUNT, lambda p: (f"/jobs/{p.ended}/logs", None)),
     "GET /jobs/{job}/events": (USE_ACCOUNT, lambda p: (f"/jobs/{p.ended}/events", None)),
+    "GET /jobs/{job}/apps": (USE_ACCOUNT, lambda p: (f"/jobs/{p.living}/apps", None)),
+    "POST /jobs/{job}/visits": (USE_ACCOUNT, lambda p: (f"/jobs/{p.living}/visits", {"app": "ttyd"})),
     "DELETE /jobs/{job}": (USE_ACCOUNT, lambda p: (f"/jobs/{p.living}", None)),
     # --- users
     "GET /users": (ALL, lambda p: ("/users", None)),
