@@ -233,6 +233,7 @@ def site_of(settings: Toolkit) -> Site:
         stop_grace=settings.stop_grace,
         allowed_images=None if settings.allowed_images is None else tuple(settings.allowed_images),
         max_run_time=settings.max_run_time,
+        image_names=settings.image_names,
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from toolkit_hub.queue.plan import Amount
 
@@ -24,6 +25,8 @@ class Site:
     stop_grace: int
     allowed_images: tuple[str, ...] | None = None
     max_run_time: int = 172800
+    #: Short names of images, and what they stand for.
+    image_names: Mapping[str, str] = field(default_factory=dict)
 
     def job_host(self, job_id: str, suffix: str = "") -> str:
         """Address of a job's host; `suffix` is `-lab` or `-PORT`."""

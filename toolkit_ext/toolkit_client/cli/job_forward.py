@@ -6,25 +6,21 @@ import re
 import socket
 import sys
 import threading
-import time
 from typing import Any
 
 import click
 
-from toolkit_client import calls
 from toolkit_client.cli.complete import complete_living_jobs
 from toolkit_client.cli.job_exec import running_job
-from toolkit_client.cli.job_logs import INTERRUPTED, standing
+from toolkit_client.cli.job_logs import INTERRUPTED
+from toolkit_client.cli.job_place import JobPlace
 from toolkit_client.cli.lazy import examples
 from toolkit_client.cli.safe_text import escape
 from toolkit_client.cli.state import State
-from toolkit_client.errors import Gone
 
 __all__ = ["port_forward"]
 
 _PORTS = re.compile(r"(?:([0-9]{1,5}):)?([0-9]{1,5})")
-#: Seconds for which the job's address is taken for true: a job that is restarted gets another one.
-_FRESH_S = 5.0
 
 
 @click.command(
@@ -74,8 +70,10 @@ def _serve(state: State, job: dict[str, Any], pairs: list[tuple[int, int]]) -> i
     from toolkit_client.exec.forward import Forward, listen
 
     listeners = [(listen(local), remote) for local, remote in pairs]
-    place = _Place(state, job)
-    forwards = [Forward(listener, place.of(remote), state.signed_in().token, _tell) for listener, remote in listeners]
+    place = JobPlace(state, job)
+    forwards = [
+        Forward(listener, place.of(f"tcp/{remote}"), state.signed_in().token, _tell) for listener, remote in listeners
+    ]
     for listener, remote in listeners:
         print(f"127.0.0.1:{_port(listener)}", flush=True)
         print(f"leads to port {remote} of job {escape(job['name'] or job['id'])}; Ctrl-C ends it", file=sys.stderr)
@@ -100,27 +98,3 @@ def _port(listener: socket.socket) -> int:
 
 def _tell(text: str) -> None:
     print(f"toolkit: {escape(text)}", file=sys.stderr)
-
-
-class _Place:
-    """Where the job's present run is; looked up again for each connection, for a restarted job has another address."""
-
-    def __init__(self, state: State, job: dict[str, Any]) -> None:
-        self._state, self._job = state, job
-        self._lock = threading.Lock()
-        self._until = 0.0
-
-    def of(self, port: int) -> Any:
-        """Gives the address of a port's stream. Raises `Gone` when the job has ended."""
-        return lambda: self._url(port)
-
-    def _url(self, port: int) -> str:
-        from toolkit_client.exec.commands import run_url
-
-        with self._lock:
-            if time.monotonic() > self._until:
-                self._job = self._state.client().raw(calls.get_job(self._job["id"]))
-                self._until = time.monotonic() + _FRESH_S
-            if not self._job["alive"]:
-                raise Gone(f"{standing(self._job)}: it has ended", "")
-            return run_url(self._job["labUrl"], f"tcp/{port}")

@@ -9,12 +9,15 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
-from toolkit_client.errors import Conflict, InvalidRequest, ToolkitError
+from toolkit_client.errors import Conflict, InvalidRequest, ServiceUnavailable, ToolkitError
 from toolkit_client.exec.channel import TCP_PROTOCOL, Channel, open_channel
 from toolkit_client.transfer.link import Interrupted
 
-__all__ = ["Forward", "listen", "splice"]
+__all__ = ["Forward", "listen", "patiently", "splice"]
+
+ResultT = TypeVar("ResultT")
 
 #: Bytes that wait for a side that does not read.
 _ROOM = 256 * 1024
@@ -23,10 +26,13 @@ PATIENCE_S, PAUSE_S = 10.0, 0.25
 _MOST_CONNECTIONS = 500
 
 
-def listen(port: int) -> socket.socket:
-    """A socket on this machine's loopback; port 0 takes a free one. Raises `InvalidRequest`, `Conflict`."""
+def listen(port: int, host: str = "127.0.0.1") -> socket.socket:
+    """A socket on this machine's loopback, or on the IPv4 address `host`; port 0 takes a free one.
+
+    Raises `InvalidRequest`, `Conflict`.
+    """
     try:
-        return socket.create_server(("127.0.0.1", port), backlog=128)
+        return socket.create_server((host, port), backlog=128)
     except PermissionError as error:
         raise InvalidRequest(
             f"local port {port} is for root only", f"take another one: {port + 8000}:{port}"
@@ -39,13 +45,15 @@ def listen(port: int) -> socket.socket:
 
 
 class Forward:
-    """Serves one listener. Only processes of this user's own are let through, where the system tells whose they are."""
+    """Serves one listener. On loopback only processes of this user's own are let through, where the system tells whose they
+    are; on any other address everybody is."""
 
     def __init__(
         self, listener: socket.socket, url: Callable[[], str], token: str, tell: Callable[[str], None]
     ) -> None:
         """`url` gives the address of the port's stream; `tell` gets a line for each connection that comes to nothing."""
         self._listener, self._url, self._token, self._tell = listener, url, token, tell
+        self._on_loopback = str(listener.getsockname()[0]).startswith("127.")
         self._places = threading.BoundedSemaphore(_MOST_CONNECTIONS)
         self.ended: ToolkitError | None = None
 
@@ -57,7 +65,7 @@ class Forward:
                 connection, _ = self._listener.accept()
             except TimeoutError:
                 continue
-            if not is_own(connection):
+            if self._on_loopback and not is_own(connection):
                 self._tell("a connection of another user of this machine was refused")
                 connection.close()
                 continue
@@ -68,12 +76,11 @@ class Forward:
     def _carry(self, connection: socket.socket) -> None:
         try:
             with connection:
-                channel = self._open()
-                try:
-                    splice(channel, connection)
-                finally:
-                    channel.close()
-        except (Interrupted, Conflict) as error:  # the gate is away, or the port takes nothing just now
+                self.serve_one(connection)
+        except (
+            ServiceUnavailable,
+            Conflict,
+        ) as error:  # a part of the site is away, or the port takes nothing just now
             self._tell(error.message)
         except ToolkitError as error:
             self.ended = error
@@ -82,15 +89,25 @@ class Forward:
         finally:
             self._places.release()
 
-    def _open(self) -> Channel:
-        deadline = time.monotonic() + PATIENCE_S
-        while True:
-            try:
-                return open_channel(self._url(), self._token, TCP_PROTOCOL)
-            except Interrupted:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(PAUSE_S)
+    def serve_one(self, connection: socket.socket) -> None:
+        """Carry one connection, to its end. Raises `ToolkitError`, `OSError`."""
+        channel = patiently(lambda: open_channel(self._url(), self._token, TCP_PROTOCOL))
+        try:
+            splice(channel, connection)
+        finally:
+            channel.close()
+
+
+def patiently(opened: Callable[[], ResultT]) -> ResultT:
+    """What `opened` gives, tried again while the gate is away. Raises `Interrupted` when it stays away."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return opened()
+        except Interrupted:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(PAUSE_S)
 
 
 class _Way:
@@ -101,15 +118,17 @@ class _Way:
         self.ended = self.told = False
 
 
-def splice(channel: Channel, connection: socket.socket) -> None:
-    """Pass bytes both ways until both ends have said their last. Raises `OSError` when one breaks off."""
+def splice(channel: Channel, connection: socket.socket, *, half_close: bool = True) -> None:
+    """Pass bytes both ways until both ends have said their last, or (without `half_close`) the first of them has and all that
+    it said was passed on. Raises `OSError` when one breaks off."""
     local = Channel(connection)
     ways = ((local, channel, _Way()), (channel, local, _Way()))
     poll = select.poll()
     while True:
         for source, goal, way in ways:
             _move(source, goal, way)
-        if all(way.told for _, _, way in ways):
+        told = [way.told for _, _, way in ways]
+        if all(told) or (any(told) and not half_close):
             return
         events = {local.fileno(): 0, channel.fileno(): 0}
         for source, goal, way in ways:

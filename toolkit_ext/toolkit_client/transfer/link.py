@@ -12,7 +12,8 @@ import select
 import ssl
 import urllib.request
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from io import BufferedIOBase
+from typing import Any, Protocol
 from urllib.parse import quote, urlsplit
 
 from toolkit_client.call import API_PATH
@@ -20,7 +21,7 @@ from toolkit_client.errors import ServiceUnavailable, ToolkitError, error_from_b
 from toolkit_client.profiles import checked_url
 from toolkit_client.transfer.records import CONTENT_TYPE, Decoder, Record
 
-__all__ = ["AWAY", "DataLink", "Interrupted", "Query", "blocks_of", "connect", "interruptions", "records_of"]
+__all__ = ["AWAY", "DataLink", "Interrupted", "Link", "Query", "blocks_of", "connect", "interruptions", "records_of"]
 
 #: Seconds without a byte in either direction after which a connection counts as broken.
 SILENCE_S = 300.0
@@ -36,6 +37,27 @@ Query = Mapping[str, str | bytes | bool | None]
 
 class Interrupted(ServiceUnavailable):
     """The connection broke, or a part of the site was away: what has arrived is kept, and trying again goes on from there."""
+
+
+class Link(Protocol):
+    """The way to the other end of a transfer."""
+
+    def open(
+        self,
+        method: str,
+        ref: str,
+        what: str,
+        *,
+        query: Query | None = None,
+        body: bytes | Iterable[bytes] | None = None,
+        content_type: str = CONTENT_TYPE,
+    ) -> BufferedIOBase:
+        """Send a request about `ref`, and give the answer, of which the body is still to be read.
+
+        Raises:
+            ToolkitError: the other end refused it.
+            Interrupted: the connection broke.
+        """
 
 
 class DataLink:
@@ -136,7 +158,7 @@ def _written(query: Query) -> str:
     return f"?{'&'.join(pairs)}" if pairs else ""
 
 
-def blocks_of(answer: http.client.HTTPResponse) -> Iterator[bytes]:
+def blocks_of(answer: BufferedIOBase) -> Iterator[bytes]:
     """The body of an answer, as it comes. Raises Interrupted."""
     while True:
         with interruptions("the site"):
@@ -146,7 +168,7 @@ def blocks_of(answer: http.client.HTTPResponse) -> Iterator[bytes]:
         yield block
 
 
-def records_of(answer: http.client.HTTPResponse) -> Iterator[Record]:
+def records_of(answer: BufferedIOBase) -> Iterator[Record]:
     """The records of an answer, with its END. Raises Interrupted for a stream that breaks off."""
     decoder = Decoder()
     with answer:
