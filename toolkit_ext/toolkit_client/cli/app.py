@@ -42,6 +42,7 @@ COMMANDS = {
     "quota": ("toolkit_client.cli.quota:quota", "Show and set what accounts may take."),
     "role": ("toolkit_client.cli.role:role", "Create and change roles, their members, policies and keys."),
     "rule": ("toolkit_client.cli.rule:rule", "Ask who may do what, and why."),
+    "ssh": ("toolkit_client.cli.ssh:ssh", "A shell in a job by ssh; jobs as hosts for ssh, VS Code and others."),
     "start": ("toolkit_client.cli.start:start", "Start your own server: JupyterLab."),
     "team": ("toolkit_client.cli.team:team", "Create and change teams and their members."),
     "unlock": ("toolkit_client.cli.lock:unlock", "Take a lock away."),
@@ -108,7 +109,7 @@ def run(arguments: list[str]) -> int:
 def _takes_bytes(arguments: list[str]) -> bool:
     """Whether the command takes names of files, or the words of a command, which may be any bytes."""
     nouns = [word for word in arguments[:8] if word in COMMANDS or word in ("session", "exec")]
-    return nouns[:1] in (["data"], ["vfolder"]) or nouns[:2] in (["job", "exec"], ["session", "exec"])
+    return nouns[:1] in (["data"], ["vfolder"], ["ssh"]) or nouns[:2] in (["job", "exec"], ["session", "exec"])
 
 
 def _long_dash(arguments: list[str]) -> str:

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import json
+import select
 import socket
 import ssl
+import time
 from urllib.parse import urlsplit
 
 from toolkit_client.errors import error_from_body
 from toolkit_client.transfer.link import AWAY, Interrupted, connect
 
-__all__ = ["EXEC_PROTOCOL", "TCP_PROTOCOL", "Channel", "open_channel"]
+__all__ = ["EXEC_PROTOCOL", "SSH_PROTOCOL", "TCP_PROTOCOL", "Channel", "open_channel"]
 
 #: Names of the protocols in the ``Upgrade`` header.
-EXEC_PROTOCOL, TCP_PROTOCOL = "toolkit-exec", "toolkit-tcp"
+EXEC_PROTOCOL, SSH_PROTOCOL, TCP_PROTOCOL = "toolkit-exec", "toolkit-ssh", "toolkit-tcp"
 #: Seconds for the gate's answer: it may have to start what the connection is for.
 ANSWER_S = 60.0
 _LONGEST_HEAD = 64 * 1024
@@ -61,6 +63,49 @@ class Channel:
             return self._connection.send(data)
         except _NOT_NOW:
             return 0
+
+    def exchange(self, line: bytes, seconds: float, longest: int = _LONGEST_HEAD) -> bytes:
+        """Send a line and wait for the one that answers it. What follows that stays unread where the connection is a plain
+        one, so that it may be handed on. Raises `OSError`."""
+        deadline, rest, answer = time.monotonic() + seconds, memoryview(line), b""
+        while rest:
+            rest = rest[self.send(rest) :]
+            if rest:
+                self._wait(deadline, select.POLLOUT)
+        while not answer.endswith(b"\n"):
+            if not self.holds:
+                self._wait(deadline, select.POLLIN)
+            piece = self._to_line_end()
+            if piece == b"" or len(answer) > longest:
+                raise ConnectionResetError("the connection broke before it was answered")
+            answer += piece or b""
+        return answer
+
+    def _wait(self, deadline: float, events: int) -> None:
+        poll = select.poll()
+        poll.register(self._connection, events)
+        if not poll.poll(max(0.0, 1000 * (deadline - time.monotonic()))):
+            raise TimeoutError("there was no answer")
+
+    def _to_line_end(self) -> bytes | None:
+        """As `receive`, but nothing behind the end of a line."""
+        if not self.early and self.plain is not None:
+            try:
+                seen = self._connection.recv(_READ, socket.MSG_PEEK)
+                return self._connection.recv(seen.find(b"\n") + 1 or len(seen)) if seen else b""
+            except _NOT_NOW:
+                return None
+        data = self.receive()
+        if data is None:
+            return None
+        cut = data.find(b"\n") + 1 or len(data)
+        self.early = data[cut:]
+        return data[:cut]
+
+    @property
+    def plain(self) -> socket.socket | None:
+        """The connection's socket, where its bytes are those of the stream and none has been read ahead."""
+        return None if self.early or isinstance(self._connection, ssl.SSLSocket) else self._connection
 
     def end(self) -> None:
         """Say that nothing more will be sent, where the connection can say so."""
