@@ -69,7 +69,12 @@ XFS = Package(
     "xfsprogs", "a file system that the tests of data commit on", lambda: find_program("mkfs.xfs") is not None
 )
 BTRFS = Package("btrfs-progs", "another one", lambda: find_program("mkfs.btrfs") is not None)
-RSYNC = Package("rsync", "what the bench of data is beside", lambda: find_program("rsync") is not None)
+RSYNC = Package("rsync", "a client of the tests, and what the bench of data is beside", lambda: find_program("rsync") is not None)
+SSH_CLIENT = Package(
+    "openssh-client",
+    "the ssh clients of the tests",
+    lambda: all(find_program(name) for name in ("ssh", "scp", "sftp", "ssh-agent", "ssh-keygen")),
+)
 OPENSSH = Package(
     "openssh-server",
     "what it runs through",
@@ -77,9 +82,9 @@ OPENSSH = Package(
 )
 
 NEEDED = (IPTABLES, DEBOOTSTRAP)
-FOR_TESTS = (CHROMIUM, POSTGRESQL, XFS, BTRFS)
+FOR_TESTS = (CHROMIUM, POSTGRESQL, XFS, BTRFS, RSYNC, SSH_CLIENT)
 #: Only where somebody asks for the bench: on a machine with systemd, OpenSSH starts a server when it is installed.
-FOR_BENCH = (RSYNC, OPENSSH)
+FOR_BENCH = (OPENSSH,)
 
 
 def ensure_packages(packages: Sequence[Package], say: Say) -> list[str]:
