@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.bench import access, commands, data, interface, runs
+from tests.bench import access, commands, data, interface, runs, ssh
 from tests.bench.rows import Bench, write
 from tests.support.running_site import RunningSite
 
@@ -33,6 +33,9 @@ BENCHES: dict[str, Bench] = {
     "data/pull-big": data.pull_big,
     "revoked": access.revoked,
     "exec": commands.exec_true,
+    "ssh/login": ssh.login,
+    "ssh/down": ssh.sftp_down,
+    "ssh/up": ssh.sftp_up,
     "first-line": runs.first_line,
     "one-key": interface.one_key,
     "fifty": runs.fifty_at_once,

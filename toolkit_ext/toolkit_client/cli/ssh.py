@@ -139,10 +139,11 @@ def ssh(
         job = _running(state, ref, last, wait)
     except KeyboardInterrupt:
         return INTERRUPTED
+    passed["ssh_t"] = passed["ssh_t"] or int(tmux is not None)
     options = _passed(passed)
     if user:
         options += ["-l", user]
-    return _become_ssh(state, job, ["-t", *options] if tmux is not None else options, command)
+    return _become_ssh(state, job, options, command)
 
 
 def _user_of(ref: str | None) -> tuple[str, str | None]:
