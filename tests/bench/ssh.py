@@ -19,7 +19,10 @@ GIB = 2**30
 TRANSFERS, LOGINS = 3, 30
 TOOLKIT = str(Path(sys.executable).with_name("toolkit"))
 #: The server of the job's own files, listening. Port 2222 of the container; nothing else of the site leads there.
-LISTEN = "exec /opt/toolkit/base/libexec/sshd -D -e -f /dev/shm/toolkit/ssh/sshd_config -p 2222 -o AuthorizedKeysFile=$HOME/bench_keys"
+LISTEN = (
+    "exec /opt/toolkit/base/libexec/sshd -D -e -f /dev/shm/toolkit/ssh/sshd_config -p 2222"
+    " -o AuthorizedKeysFile=$HOME/bench_keys"
+)
 
 
 class Bench:
@@ -67,10 +70,12 @@ def bench(site: RunningSite) -> Iterator[Bench]:
     with tempfile.TemporaryDirectory(prefix="toolkit-bench-ssh-") as folder:
         made = Bench(site, Path(folder))
         wait_until(
-            lambda: subprocess.run(
-                ["ssh", *made.straight, f"toolkit@{made.address}", "true"], capture_output=True, check=False
-            ).returncode
-            == 0,
+            lambda: (
+                subprocess.run(
+                    ["ssh", *made.straight, f"toolkit@{made.address}", "true"], capture_output=True, check=False
+                ).returncode
+                == 0
+            ),
             "the server that listens",
         )
         try:
@@ -117,7 +122,9 @@ def _sftp(site: RunningSite, name: str, batch: Callable[[Path], str]) -> Row:
 @contextmanager
 def _forwarding(made: Bench) -> Iterator[int]:
     words = [TOOLKIT, "job", "port-forward", "bench-ssh", "0:22"]
-    process = subprocess.Popen(words, env=made.environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    process = subprocess.Popen(
+        words, env=made.environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
     try:
         assert process.stdout is not None
         yield int(process.stdout.readline().rpartition(":")[2])

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.running_site import RunningSite, wait_until
-from toolkit_client.profiles import Profile
 
 __all__ = ["TOOLKIT", "SshUser"]
 
@@ -94,15 +93,11 @@ class SshUser:
         """``toolkit job port-forward``; gives the process, the port, and what it said first of the ssh server."""
         process = self.start(TOOLKIT, "job", "port-forward", *words, env={**self.environment, **extra})
         try:
-            assert process.stdout is not None and process.stderr is not None
+            assert process.stdout is not None
+            assert process.stderr is not None
             line = process.stdout.readline().decode()
             told = "" if not line else (process.stderr.readline() + process.stderr.readline()).decode()
             yield process, int(line.rpartition(":")[2] or 0), told
         finally:
             process.kill()
             process.wait()
-
-
-def stored(profile: str, user: SshUser) -> Profile:
-    """The user's token as a profile of that name."""
-    return Profile(profile, user.site.url, user.environment["TOOLKIT_TOKEN"])

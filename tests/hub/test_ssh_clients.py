@@ -115,7 +115,9 @@ echo "end"
 
 def test_what_an_editor_does_first(pam: SshUser, job: str, tmp_path: Path) -> None:
     config = ["-F", str(pam.config)]
-    said = pam.run("ssh", *config, "-v", "-T", "-o", "ConnectTimeout=15", "dock.toolkit", "bash", data=FIRST_SCRIPT.encode())
+    said = pam.run(
+        "ssh", *config, "-v", "-T", "-o", "ConnectTimeout=15", "dock.toolkit", "bash", data=FIRST_SCRIPT.encode()
+    )
     assert "x86_64" in said
     assert "home=/home/toolkit shell=/" in said
     assert said.rstrip().endswith("end")

@@ -1,4 +1,4 @@
-"""The job's ssh server at a local port, as the how-tos have it: `ssh -p 2222 toolkit@localhost`, no key named, the agent there."""
+"""The job's ssh server at a local port, as the how-tos have it: `ssh -p 2222 toolkit@localhost`, no key named, with the agent."""
 
 from __future__ import annotations
 
@@ -32,7 +32,18 @@ def job(fay: SshUser) -> Iterator[str]:
 def plain_ssh(port: int, *words: str, name: str = "toolkit", trust: bool = True) -> list[str]:
     """ssh as somebody has it who has configured nothing."""
     trusting = ["-o", "UserKnownHostsFile=/dev/null", "-o", "StrictHostKeyChecking=no", "-o", "LogLevel=ERROR"]
-    return ["ssh", "-F", "none", "-o", "BatchMode=yes", *(trusting if trust else []), "-p", str(port), f"{name}@localhost", *words]
+    return [
+        "ssh",
+        "-F",
+        "none",
+        "-o",
+        "BatchMode=yes",
+        *(trusting if trust else []),
+        "-p",
+        str(port),
+        f"{name}@localhost",
+        *words,
+    ]
 
 
 def test_the_seeds_walk(fay: SshUser, job: str) -> None:
@@ -63,7 +74,9 @@ def test_the_agent_signs_and_is_not_changed(fay: SshUser, job: str) -> None:
         assert "BEGIN SSH SIGNATURE" in said
         assert "signs-of-fay" in said
         assert "signs-of-fay" in fay.run("ssh-add", "-l", SSH_AUTH_SOCK=place)
-        many = [fay.start(*plain_ssh(port, "ssh-add -l"), env={**fay.environment, "SSH_AUTH_SOCK": place}) for _ in range(8)]
+        many = [
+            fay.start(*plain_ssh(port, "ssh-add -l"), env={**fay.environment, "SSH_AUTH_SOCK": place}) for _ in range(8)
+        ]
         assert all(b"signs-of-fay" in process.communicate(timeout=60)[0] for process in many)
 
 
@@ -100,7 +113,7 @@ def test_other_users_of_the_machine_do_not_ride_along(fay: SshUser, job: str) ->
         "import os, socket, sys, encodings.idna; os.setuid(65534); "
         "c = socket.create_connection(('127.0.0.1', int(sys.argv[1]))); print(c.recv(9))"
     )
-    with fay.agent(fay.key("alone")) as place, fay.forward("quay", "0:22", SSH_AUTH_SOCK=place) as (process, port, _):
+    with fay.agent(fay.key("alone")) as place, fay.forward("quay", "0:22", SSH_AUTH_SOCK=place) as (_process, port, _):
         done = subprocess.run([sys.executable, "-c", script, str(port)], capture_output=True, text=True, check=False)
         assert "ConnectionResetError" in done.stderr or done.stdout == "b''\n"
         assert fay.run(*plain_ssh(port, "echo own"), SSH_AUTH_SOCK=place) == "own\n"

@@ -1,4 +1,4 @@
-"""ssh into jobs by their names: `toolkit ssh`, and after `toolkit ssh config` OpenSSH's own clients, with the host key checked."""
+"""ssh into jobs by name: `toolkit ssh`, and after `toolkit ssh config` OpenSSH's own clients, with the host key checked."""
 
 from __future__ import annotations
 
@@ -123,7 +123,9 @@ def test_tmux_is_found_again(sue: SshUser, job: str) -> None:
                 process.stdin.write(b"MARK=from-$((40 + 2)); clear; echo marked\n")
                 process.stdin.flush()
                 wait_until(
-                    lambda: "marked" in sue.toolkit("ssh", "hull", "/opt/toolkit/bin/tmux capture-pane -p -t deck || true"),
+                    lambda: (
+                        "marked" in sue.toolkit("ssh", "hull", "/opt/toolkit/bin/tmux capture-pane -p -t deck || true")
+                    ),
                     "the terminal's session",
                 )
                 continue
@@ -138,7 +140,8 @@ def test_tmux_is_found_again(sue: SshUser, job: str) -> None:
 
 def test_an_idle_session_survives_a_restart_of_the_gate(sue: SshUser, job: str, site: RunningSite) -> None:
     with in_background(sue.start(TOOLKIT, "ssh", "hull", "echo on; cat", stdin=subprocess.PIPE)) as process:
-        assert process.stdout is not None and process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdin is not None
         assert process.stdout.readline() == b"on\n"
         site.unit("restart", "gate")
         assert sue.toolkit("ssh", "hull", "echo new") == "new\n"
@@ -207,7 +210,15 @@ def test_ports_and_sockets_are_forwarded_both_ways(sue: SshUser, job: str, tmp_p
     port = free_port()
     listener = socket.create_server(("127.0.0.1", 0))
     listener.settimeout(30)
-    words = ["-o", "ExitOnForwardFailure=yes", "-N", "-L", f"{port}:127.0.0.1:5000", "-L", f"{tmp_path}/s:/tmp/echo.sock"]
+    words = [
+        "-o",
+        "ExitOnForwardFailure=yes",
+        "-N",
+        "-L",
+        f"{port}:127.0.0.1:5000",
+        "-L",
+        f"{tmp_path}/s:/tmp/echo.sock",
+    ]
     words += ["-R", f"5001:127.0.0.1:{listener.getsockname()[1]}", "hull.toolkit"]
     ask = "import socket; s = socket.create_connection(('127.0.0.1', 5001)); print(s.recv(9))"
     with listener, in_background(sue.start("ssh", "-F", str(sue.config), *words)):

@@ -69,7 +69,9 @@ XFS = Package(
     "xfsprogs", "a file system that the tests of data commit on", lambda: find_program("mkfs.xfs") is not None
 )
 BTRFS = Package("btrfs-progs", "another one", lambda: find_program("mkfs.btrfs") is not None)
-RSYNC = Package("rsync", "a client of the tests, and what the bench of data is beside", lambda: find_program("rsync") is not None)
+RSYNC = Package(
+    "rsync", "a client of the tests, and what the bench of data is beside", lambda: find_program("rsync") is not None
+)
 SSH_CLIENT = Package(
     "openssh-client",
     "the ssh clients of the tests",

@@ -169,7 +169,7 @@ class _Place:
         return lambda: self._url(what)
 
     def _url(self, what: str) -> str:
-        from toolkit_client.exec.commands import run_url
+        from toolkit_client.exec.channel import run_url
 
         with self._lock:
             if time.monotonic() > self._until:

@@ -18,6 +18,7 @@ from toolkit_client.cli.lazy import examples
 from toolkit_client.cli.problems import print_problem
 from toolkit_client.cli.state import State
 from toolkit_client.errors import InvalidRequest
+from toolkit_client.exec.channel import run_url
 from toolkit_client.exec.forward import patiently
 from toolkit_client.exec.ssh import NO_SSH, SshStream, open_ssh, ssh_files
 
@@ -176,7 +177,7 @@ def _passed(options: dict[str, Any]) -> list[str]:
 def _running(state: State, ref: str | None, last: bool, wait: bool) -> dict[str, Any]:
     """As `running_job`; a job that runs already is found without the API's whole client, whose start would take longer."""
     from toolkit_client.exec.lookup import ask
-    from toolkit_client.transfer.link import Interrupted
+    from toolkit_client.transfer.connection import Interrupted
 
     found = state.signed_in()
     job: dict[str, Any] | None = None
@@ -195,8 +196,6 @@ def _running(state: State, ref: str | None, last: bool, wait: bool) -> dict[str,
 
 def _open(state: State, job: dict[str, Any], known_as: str) -> SshStream:
     """The connection, with what this machine's ssh needs to know of it written down."""
-    from toolkit_client.exec.commands import run_url
-
     profile = state.signed_in()
     files = ssh_files(profile.name)
     key = files.public_key()

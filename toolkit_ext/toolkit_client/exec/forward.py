@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from toolkit_client.errors import Conflict, InvalidRequest, ToolkitError
 from toolkit_client.exec.channel import TCP_PROTOCOL, Channel, open_channel
-from toolkit_client.transfer.link import Interrupted
+from toolkit_client.transfer.connection import Interrupted
 
 __all__ = ["LOOPBACK", "Forward", "listen", "patiently", "splice"]
 
@@ -145,10 +145,14 @@ def splice(channel: Channel, connection: socket.socket) -> None:
 
 
 def _move(source: Channel, goal: Channel, way: _Way) -> None:
+    """What is taken at once is not kept, so that it is copied once only."""
     if not way.ended and len(way.waiting) < _ROOM:
         data = source.receive()
         way.ended = data == b""
-        way.waiting += data or b""
+        if data and not way.waiting:
+            way.waiting += memoryview(data)[goal.send(data) :]
+        else:
+            way.waiting += data or b""
     while way.waiting:
         sent = goal.send(way.waiting)
         if not sent:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -17,7 +16,7 @@ from typing import NamedTuple
 from toolkit_client.errors import Conflict, InvalidRequest
 from toolkit_client.exec.channel import SSH_PROTOCOL, Channel, open_channel
 from toolkit_client.profiles import config_path
-from toolkit_client.transfer.link import Interrupted
+from toolkit_client.transfer.connection import Interrupted
 
 __all__ = ["NO_SSH", "SshFiles", "SshStream", "open_ssh", "ssh_files"]
 
@@ -102,6 +101,8 @@ class SshFiles:
 
     def _make_key(self, public: Path) -> None:
         """The private half last but one, the public half last: who sees that has both."""
+        import subprocess
+
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         fresh = self.folder / f".new-{os.getpid()}"
         words = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "toolkit", "-f", str(fresh)]

@@ -14,7 +14,6 @@ import shlex
 import socket
 import stat
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -51,7 +50,9 @@ def offer_socket(channel: Channel) -> str:
 
     ssh closes all descriptors that it is started with; so a process of its own keeps the connection until it is fetched.
     """
-    folder = Path(tempfile.mkdtemp(prefix="toolkit-ssh-"))
+    # Short, for a unix socket's path has 107 bytes at most; `tempfile` would take longer to load than all of this.
+    folder = Path(os.environ.get("TMPDIR") or "/tmp") / f"toolkit-ssh-{os.urandom(8).hex()}"  # noqa: S108
+    folder.mkdir(mode=0o700)
     place = folder / "socket"
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(place))
