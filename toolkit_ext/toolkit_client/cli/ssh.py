@@ -136,15 +136,12 @@ def ssh(
     if proxy or proxy_fd:
         return _proxy(state, ref, give=proxy_fd)
     command = _command(rest, tmux)
+    passed["ssh_t"] = passed["ssh_t"] or int(tmux is not None)
+    passed["ssh_l"] = (user,) if user else passed["ssh_l"]
     try:
-        job = _running(state, ref, last, wait)
+        return _become_ssh(state, _running(state, ref, last, wait), _passed(passed), command)
     except KeyboardInterrupt:
         return INTERRUPTED
-    passed["ssh_t"] = passed["ssh_t"] or int(tmux is not None)
-    options = _passed(passed)
-    if user:
-        options += ["-l", user]
-    return _become_ssh(state, job, options, command)
 
 
 def _user_of(ref: str | None) -> tuple[str, str | None]:

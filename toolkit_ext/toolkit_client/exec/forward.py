@@ -125,7 +125,6 @@ def splice(channel: Channel, connection: socket.socket) -> None:
     """Pass bytes both ways until both ends have said their last. Raises `OSError` when one breaks off."""
     local = Channel(connection)
     ways = ((local, channel, _Way()), (channel, local, _Way()))
-    poll = select.poll()
     while True:
         for source, goal, way in ways:
             _move(source, goal, way)
@@ -137,8 +136,11 @@ def splice(channel: Channel, connection: socket.socket) -> None:
                 events[source.fileno()] |= select.POLLIN
             if way.waiting:
                 events[goal.fileno()] |= select.POLLOUT
+        poll = select.poll()
+        kept = {source.fileno() for source, _, way in ways if way.waiting}
         for fd, wanted in events.items():
-            poll.register(fd, wanted)
+            if wanted or fd not in kept:  # what an end has said before it went is still passed on
+                poll.register(fd, wanted)
         ready = poll.poll(0 if channel.holds and events[channel.fileno()] & select.POLLIN else None)
         if any(found & (select.POLLHUP | select.POLLERR) and not events[fd] for fd, found in ready):
             raise ConnectionResetError("one of the ends has gone")
