@@ -84,6 +84,7 @@ def test_without_an_agent(fay: SshUser, job: str) -> None:
     """A key file in ~/.ssh is enough; with --no-agent nothing is passed on, and -A is ssh's own."""
     (fay.home / ".ssh").mkdir(mode=0o700, exist_ok=True)
     key = fay.key(".ssh/id_file")
+    (fay.home / ".ssh/odd.pub").write_text("ssh-dss AAAA old\nssh-ed25519 not!a!key\nno key at all\n")
     with fay.forward("quay", "0:22") as (_, port, _told):
         line = plain_ssh(port, "echo in; ssh-add -l")
         line[1:1] = ["-i", str(key), "-o", "IdentitiesOnly=yes"]

@@ -6,6 +6,7 @@ authenticated, before ssh says a word. So no host key is ever taken on trust.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -22,6 +23,8 @@ __all__ = ["NO_SSH", "SshFiles", "SshStream", "open_ssh", "ssh_files"]
 
 #: Seconds for the job's answer: it may have to make its keys first.
 ANSWER_S = 30.0
+#: Jobs whose host keys are kept. Each visit fetches the key anew, so none is missed.
+MOST_HOSTS = 1000
 #: What is said where this machine has no OpenSSH.
 NO_SSH = "install OpenSSH's client (Debian: apt-get install openssh-client)"
 _HOST_KEY = re.compile(r"[a-z0-9@.-]{1,64} [A-Za-z0-9+/=]{1,8192}")
@@ -131,11 +134,21 @@ class SshFiles:
         try:
             place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             line = f"{hosts} {host_key}\n"
+            if not place.exists():
+                _make_room(place.parent)
             if not place.exists() or place.read_text() != line:
                 write_whole(place, line)
         except OSError as problem:
             raise _unusable(place, problem) from problem
         return place
+
+
+def _make_room(folder: Path) -> None:
+    """Jobs come and go: the files of those that were visited first are removed."""
+    with contextlib.suppress(OSError):  # another process does the same
+        found = sorted((path.stat().st_mtime_ns, path) for path in folder.glob("[!.]*"))
+        for _, path in found[:-MOST_HOSTS]:
+            path.unlink(missing_ok=True)
 
 
 def ssh_files(profile: str) -> SshFiles:

@@ -22,6 +22,7 @@ from toolkit_client.exec.channel import EXEC_PROTOCOL, open_channel
 from toolkit_client.exec.session import Command, CommandSession, OutputGone
 from toolkit_client.exec.streams import Descriptors
 from toolkit_ext.apps.agent_relay import Frames, frame
+from toolkit_ext.apps.ssh_keys import KeyProblem, public_keys
 
 __all__ = ["AgentRelay", "agent_keys", "agent_place", "public_key_files"]
 
@@ -33,8 +34,6 @@ _LIST_S = 5.0
 #: Seconds that a job may wait for the socket, and the relay lives on without its client.
 READY_S, KEEP_S = 10.0, 60.0
 _MOST_FILES, _LONGEST_FILE = 100, 16 * 1024
-#: What sshd takes as a key; certificates come by the key that they are for.
-_KINDS = ("ssh-ed25519", "ssh-rsa", "ecdsa-sha2-nistp", "sk-")
 _PROGRAM = ["/opt/toolkit/base/bin/python3", "-I", "-S", "-m", "toolkit_ext.apps.agent_relay"]
 
 
@@ -70,8 +69,11 @@ def public_key_files() -> list[str]:
 
 
 def _is_key(line: str) -> bool:
-    kind, _, rest = line.partition(" ")
-    return kind.startswith(_KINDS) and "-cert-" not in kind and bool(rest)
+    """Whether a job would take it. Certificates come by the key that they are for."""
+    try:
+        return public_keys(line) != []
+    except KeyProblem:
+        return False
 
 
 def _listed(answer: bytes) -> list[str]:

@@ -15,6 +15,7 @@ from toolkit_client.exec.forward import Forward, patiently
 from toolkit_client.exec.ssh import SshFiles, SshStream, open_ssh, ssh_files
 from toolkit_client.exec.ssh_agent import AgentRelay, agent_keys, agent_place, public_key_files
 from toolkit_client.profiles import profile_name
+from toolkit_ext.apps.ssh_keys import LONGEST_KEYS
 
 __all__ = ["SshForward"]
 
@@ -59,10 +60,20 @@ class SshForward(Forward):
         return self._connect().channel
 
     def _connect(self) -> SshStream:
-        keys = list(dict.fromkeys([self._files.public_key(), *agent_keys(), *public_key_files()]))
+        keys = _as_many_as_fit([self._files.public_key(), *agent_keys(), *public_key_files()])
         agent = self._relay.name if self._relay is not None and self._relay.ensure() else ""
         stream = patiently(lambda: open_ssh(self._url(), self._token, keys, agent))
         names = dict.fromkeys(("localhost", "127.0.0.1", "::1", os.uname().nodename))
         hosts = ",".join(f"[{name}]:{self._port}" for name in names)
         self._files.known_hosts(f"port-{self._port}", stream.host_key, hosts)
         return stream
+
+
+def _as_many_as_fit(keys: list[str]) -> list[str]:
+    """Each once, without its comment; the first ones, of very many."""
+    found, left = [], LONGEST_KEYS
+    for key in dict.fromkeys(" ".join(key.split()[:2]) for key in keys):
+        left -= len(key) + 1
+        if left >= 0:
+            found.append(key)
+    return found
