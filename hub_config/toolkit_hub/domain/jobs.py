@@ -207,6 +207,9 @@ def _new_job(session: Session, site: Site, actor: Actor, account: Account, spec:
         created=clock.now(),
     )
     mounted = mounts.resolve_mounts(session, actor, account, spec.data) if origin.home is None else [origin.home]
+    # Only where nobody else can come in and read them.
+    if carries and (keys := mounts.ssh_mount(session, actor, account, mounted)) is not None:
+        mounted.append(keys)
     told = {"name": spec.name, "image": image, "kind": origin.kind, "retryOf": origin.retry_of}
     job.seq = _tell(session, actor, "job.submitted", job, **told)
     session.add(job)

@@ -248,7 +248,8 @@ class Door:
         stream = stream_of(visit.request, path.rest) if path else None
         if stream is not None:
             with self._watched(visit, view, None):
-                opened = partial(self._rights.opened, visit, view, "tcp" if stream else "exec", stream)
+                kind = stream.protocol.removeprefix("toolkit-")
+                opened = partial(self._rights.opened, visit, view, kind, stream.port)
                 return await self._streams.join(visit.request, run, visit.user, stream, opened)
         return await self._to_job_server(visit, view, run, target, passage)
 

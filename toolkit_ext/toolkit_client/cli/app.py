@@ -45,6 +45,7 @@ COMMANDS = {
     "quota": ("toolkit_client.cli.quota:quota", "Show and set what accounts may take."),
     "role": ("toolkit_client.cli.role:role", "Create and change roles, their members, policies and keys."),
     "rule": ("toolkit_client.cli.rule:rule", "Ask who may do what, and why."),
+    "ssh": ("toolkit_client.cli.ssh:ssh", "A shell in a job by ssh; jobs as hosts for ssh, VS Code and others."),
     "start": ("toolkit_client.cli.start:start", "Start an interactive job, or your own server: JupyterLab."),
     "team": ("toolkit_client.cli.team:team", "Create and change teams and their members."),
     "unlock": ("toolkit_client.cli.lock:unlock", "Take a lock away."),
@@ -115,7 +116,7 @@ def _takes_bytes(arguments: list[str]) -> bool:
     nouns = [word for word in arguments[:8] if word in COMMANDS or word in ("session", *BYTES_OF_JOBS)]
     if nouns[:1] in (["job"], ["session"]):
         return bool(BYTES_OF_JOBS.intersection(nouns[1:2]))
-    return nouns[:1] in (["data"], ["vfolder"])
+    return nouns[:1] in (["data"], ["vfolder"], ["ssh"])
 
 
 def _long_dash(arguments: list[str]) -> str:

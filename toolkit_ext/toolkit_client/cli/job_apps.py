@@ -6,7 +6,6 @@ import os
 import re
 import socket
 import sys
-from importlib import import_module
 from typing import Any
 
 import click
@@ -98,10 +97,10 @@ def app(
     try:
         job = running_job(state, ref, last, wait=wait)
         if name == "sshd":
+            from toolkit_client.cli.job_forward import serve_sshd
+
             _warn(host)
-            return int(
-                import_module("toolkit_client.cli.job_forward").serve_sshd(state, job, (host, port), agent=not no_agent)
-            )
+            return serve_sshd(state, job, (host, port), agent=not no_agent)
         if name.isdecimal() and not browser:
             return _serve_port(state, job, int(name), host, port)
         return _serve_app(state, job, name, (host, port), open_browser=not no_open)
