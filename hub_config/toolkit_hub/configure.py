@@ -155,6 +155,19 @@ class Toolkit(Configurable):
         "toolkit-lab", help="Image of jobs that name none, and of users' own servers; it must contain JupyterLab."
     ).tag(config=True)
 
+    image_names = Dict(
+        key_trait=Unicode(),
+        value_trait=Unicode(),
+        help="""Short names of images, as `{"pytorch": "registry.example.org/ml/pytorch:2.5"}`: a job that asks for one of them
+        gets the image behind it, and shows that one. The images are allowed, and may be pulled, as if `allowed_images` named
+        them. An image that has such a name itself is meant by its name with a tag (`python:latest`). Default: `python` is the
+        default image.""",
+    ).tag(config=True)
+
+    @default("image_names")
+    def _default_image_names(self) -> dict[str, str]:
+        return {"python": self.default_image}
+
     server_cpu = Float(1.0, help="CPUs of a user's own server (“Start my server”).").tag(config=True)
     server_memory = Float(2.0, help="Memory of a user's own server in GiB.").tag(config=True)
 

@@ -259,6 +259,7 @@ def site_of(settings: Toolkit) -> Site:
         preempt_grace=settings.preempt_grace,
         allowed_images=None if settings.allowed_images is None else tuple(settings.allowed_images),
         max_run_time=settings.max_run_time,
+        image_names=settings.image_names,
     )
 
 

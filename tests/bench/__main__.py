@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.bench import access, commands, data, gate, interface, planner, runs
+from tests.bench import access, commands, data, gate, interface, planner, runs, ssh
 from tests.bench.rows import Bench, write
 from tests.support.running_site import RunningSite
 
@@ -39,6 +39,9 @@ BENCHES: dict[str, Bench] = {
     "gate/get-32": gate.requests_on_many,
     "gate/first-look": gate.first_look,
     "gate/flood": gate.slow_readers,
+    "ssh/login": ssh.login,
+    "ssh/down": ssh.sftp_down,
+    "ssh/up": ssh.sftp_up,
     "first-line": runs.first_line,
     "one-key": interface.one_key,
     "fifty": runs.fifty_at_once,

@@ -175,6 +175,8 @@ MATRIX: dict[str, tuple[str, Ask]] = {
     "GET /jobs/{job}/events": (USE_ACCOUNT, lambda p: (f"/jobs/{p.ended}/events", None)),
     "GET /jobs/{job}/metrics": (USE_ACCOUNT, lambda p: (f"/jobs/{p.living}/metrics", None)),
     "GET /top": (SEEN_IN_ACCOUNT, lambda p: (f"/top?account={p.account}", None)),
+    "GET /jobs/{job}/apps": (USE_ACCOUNT, lambda p: (f"/jobs/{p.living}/apps", None)),
+    "POST /jobs/{job}/visits": (USE_ACCOUNT, lambda p: (f"/jobs/{p.living}/visits", {"app": "ttyd"})),
     "DELETE /jobs/{job}": (USE_ACCOUNT, lambda p: (f"/jobs/{p.living}", None)),
     # --- users
     "GET /users": (ALL, lambda p: ("/users", None)),

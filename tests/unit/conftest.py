@@ -36,6 +36,7 @@ class People:
             jobs_domain="localhost:8001",
             public_url="http://127.0.0.1:8000",
             stop_grace=10,
+            image_names={"python": "toolkit-lab"},
         )
         network = JobNetwork(name="net", bridge="tk-net", instance="instance")
         folders = (folder / "runs", folder / "data", folder / "runtime", folder / "accounts")

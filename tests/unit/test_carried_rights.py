@@ -25,7 +25,7 @@ from toolkit_client.access_models import (
 )
 from toolkit_client.errors import NotFound, PermissionDenied
 from toolkit_client.models import Job as WireJob
-from toolkit_client.models import JobPatch, JobSpec, NewUser
+from toolkit_client.models import JobPatch, JobSpec, NewUser, VisitWish
 from toolkit_hub.domain import (
     access,
     accounts,
@@ -45,6 +45,7 @@ from toolkit_hub.domain import (
 )
 from toolkit_hub.domain.access import Actor, DeadKey, Refused
 from toolkit_hub.domain.job_tokens import job_token
+from toolkit_hub.domain.visits import make_visit
 from toolkit_hub.policy.actions import ACTIONS
 from toolkit_hub.service import ROUTES
 from toolkit_hub.store.tables import Job
@@ -263,6 +264,7 @@ def test_what_a_jobs_token_may_change_by_the_api() -> None:
         "PATCH /jobs/{job}",
         "DELETE /jobs/{job}",
         "POST /jobs/{job}/retry",
+        "POST /jobs/{job}/visits",  # and refused there: a visit makes a session that outlasts the run
         "POST /servers",
         "POST /data",
         "PATCH /data/{data}",
@@ -295,6 +297,12 @@ def test_rights_do_not_go_from_job_to_job(house: House, people: People) -> None:
     server = own_server(people, "alice")
     with people.store.begin() as session:
         assert jobs.own_server(session, people.site, inside(session, job))[0].id == server.id, "the living one is named"
+
+
+def test_a_job_makes_no_visit_in_its_users_name(house: House, people: People) -> None:
+    job, other = people.submit("alice", interactive=True), people.submit("alice")
+    with pytest.raises(PermissionDenied, match="opens no browser"), people.store.begin() as session:
+        make_visit(session, people.site, inside(session, job), other.id, VisitWish(app="8080"))
 
 
 def test_a_job_hands_on_no_role_that_holds_more_than_the_job_may(house: House, people: People) -> None:

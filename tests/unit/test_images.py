@@ -8,7 +8,7 @@ import pytest
 
 from tests.unit.conftest import People
 from toolkit_client.errors import InvalidRequest
-from toolkit_hub.domain.images import check_image, may_pull
+from toolkit_hub.domain.images import check_image, image_meant, may_pull
 from toolkit_hub.domain.site import Amount, Site
 
 SITE = Site(Amount(4, 8), "toolkit-lab", Amount(1, 1), 2, "http", "localhost:8001", "http://127.0.0.1:8000", 10)
@@ -49,3 +49,19 @@ def test_an_empty_list_leaves_the_default_image(people: People) -> None:
     people.submit("alice")
     with pytest.raises(InvalidRequest, match="not allowed"):
         people.submit("alice", image="toolkit-base:bookworm")
+
+
+def test_short_names() -> None:
+    names = {"python": "toolkit-lab", "torch": "registry.example.org/ml/torch:2.5"}
+    site = replace(SITE, image_names=names, allowed_images=())
+    assert [image_meant(site, written) for written in ("", "python", "torch", "python:latest", "other")] == [
+        "toolkit-lab",
+        "toolkit-lab",
+        "registry.example.org/ml/torch:2.5",
+        "python:latest",
+        "other",
+    ]
+    check_image(site, image_meant(site, "torch"))
+    assert may_pull(site, image_meant(site, "torch"))
+    with pytest.raises(InvalidRequest):
+        check_image(site, image_meant(site, "python:latest"))

@@ -43,7 +43,7 @@ from toolkit_client.trails import EventTrail, Notice, Trail
 
 if TYPE_CHECKING:
     from toolkit_client.metrics_models import JobMetrics, TopJob
-    from toolkit_client.models import Event, Job, JobPatch, JobSpec, Me, QueueStatus
+    from toolkit_client.models import App, Event, Job, JobPatch, JobSpec, Me, QueueStatus
     from toolkit_client.queue_models import JobWhy
 
 __all__ = ["AsyncClient", "AsyncJobs", "AsyncServers"]
@@ -204,6 +204,12 @@ class AsyncJobs:
 
     async def retry(self, ref: str, idempotency_key: str | None = None) -> Job:
         return await self._client.call(calls.retry_job(ref, idempotency_key))
+
+    async def apps(self, ref: str) -> Sequence[App]:
+        return (await self._client.call(calls.list_apps(ref))).items
+
+    async def visit(self, ref: str, app: str, path: str = "") -> str:
+        return (await self._client.call(calls.new_visit(ref, app, path))).url
 
     def logs(
         self,

@@ -13,7 +13,7 @@ from toolkit_client.call import API_PATH, Call, body_of, make_call, new_key, pag
 if TYPE_CHECKING:
     from toolkit_client.admin_models import Checkup, CleanUp
     from toolkit_client.metrics_models import JobMetrics, TopJob
-    from toolkit_client.models import Job, JobPatch, JobSpec, Me, NewUser, Page, QueueStatus, User
+    from toolkit_client.models import App, Job, JobPatch, JobSpec, Me, NewUser, Page, QueueStatus, User, Visit
     from toolkit_client.queue_models import Gpu, JobWhy, QueuedJob
 
 __all__ = [
@@ -35,11 +35,13 @@ __all__ = [
     "get_queue",
     "get_why",
     "kill_job",
+    "list_apps",
     "list_gpus",
     "list_jobs",
     "list_queue",
     "list_top",
     "list_users",
+    "new_visit",
     "read_events",
     "read_logs",
     "retry_job",
@@ -161,6 +163,16 @@ def gap_notice(count: int) -> bytes:
         size, unit = size / 1024, larger
     about = f"{count} bytes" if unit == "bytes" else f"{size:.1f} {unit} ({count} bytes)"
     return f"\n[… {about} of output are not kept here …]\n".encode()
+
+
+def list_apps(ref: str) -> Call[Page[App]]:
+    """What the job serves, and where."""
+    return make_call("GET", f"{_job_path(ref)}/apps", page_reader("App"))
+
+
+def new_visit(ref: str, app: str, path: str = "") -> Call[Visit]:
+    """An address that lets one browser in to an app of the job, once; `path` is below the app's own."""
+    return make_call("POST", f"{_job_path(ref)}/visits", reader("Visit"), json={"app": app, "path": path})
 
 
 def start_server() -> Call[Job]:

@@ -48,7 +48,7 @@ from toolkit_client.trails import EventTrail, Notice, Trail
 if TYPE_CHECKING:
     from toolkit_client.exec.commands import JobCommands
     from toolkit_client.metrics_models import JobMetrics, TopJob
-    from toolkit_client.models import Event, Job, JobPatch, JobSpec, Me, QueueStatus
+    from toolkit_client.models import App, Event, Job, JobPatch, JobSpec, Me, QueueStatus
     from toolkit_client.queue_models import JobWhy
 
 __all__ = ["Client", "Jobs", "Servers"]
@@ -247,6 +247,14 @@ class Jobs:
             self._client.site, ref, follow=follow, tail=tail, since=since, offset=offset, run=run, notice=notice
         )
         return self._client.follow_trail(trail)
+
+    def apps(self, ref: str) -> Sequence[App]:
+        """What the job serves, and where: its apps and declared ports. They are there while it runs."""
+        return self._client.call(calls.list_apps(ref)).items
+
+    def visit(self, ref: str, app: str, path: str = "") -> str:
+        """An address that lets one browser in to an app as the caller, once, within 30 seconds."""
+        return self._client.call(calls.new_visit(ref, app, path)).url
 
     def commands(self, ref: str) -> JobCommands:
         """Runs commands in the job, which has to run; good for as many as wanted, also at once.

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
 
 from toolkit_client.mounts import parse_mounts
 from toolkit_client.wire import WireModel
@@ -187,7 +187,9 @@ class JobSpec(WireModel):
     )
     image: str = Field(default="", max_length=512, description="image reference; empty: the site's default image")
     command: list[str] | None = Field(
-        default=None, description="replaces the image's ENTRYPOINT and CMD; without it the image's own run"
+        default=None,
+        description="replaces the image's ENTRYPOINT and CMD; without it the image's own run; an empty list, of an interactive "
+        "job only: nothing runs, and the job stays until it is stopped",
     )
     workdir: str = Field(default="", max_length=4096, description="folder to start in; empty: the image's own")
     environment_vars: list[str] = Field(default_factory=list, description="items `NAME=value`")
@@ -201,7 +203,9 @@ class JobSpec(WireModel):
     ports: list[Annotated[Port, BeforeValidator(_port_from_text)]] = Field(
         default_factory=list, max_length=32, description="ports that the job's host serves beside 8080"
     )
-    interactive: bool = Field(default=False, description="goes before other jobs; limited in number per user")
+    interactive: bool = Field(
+        default=False, validate_default=True, description="goes before other jobs; limited in number per user"
+    )
     shareable: bool = Field(
         default=False,
         description="of an interactive job: others may be given job:exec; the job then carries none of its creator's rights",
@@ -231,7 +235,7 @@ class JobSpec(WireModel):
     def _command_well_formed(cls, value: list[str] | None) -> list[str] | None:
         if value is None:
             return value
-        if not value or not value[0]:
+        if value and not value[0]:
             raise ValueError("the command is empty: leave it out to run the image's own")
         for index, word in enumerate(value):
             if "\0" in word:
@@ -266,6 +270,17 @@ class JobSpec(WireModel):
     @classmethod
     def _mounts_well_formed(cls, value: list[str]) -> list[str]:
         parse_mounts(value)
+        return value
+
+    @field_validator("interactive", "shareable")
+    @classmethod
+    def _interactive_only(cls, value: bool, info: ValidationInfo) -> bool:
+        if info.field_name == "interactive" and not value and info.data.get("command") == []:
+            raise ValueError(
+                "the command is empty: leave it out to run the image's own; only interactive jobs have none"
+            )
+        if info.field_name == "shareable" and value and not info.data.get("interactive", True):
+            raise ValueError("only an interactive job carries rights to give up")
         return value
 
     @field_validator("ports")

@@ -6,11 +6,12 @@ Times are RFC 3339 in UTC. Memory is in GiB.
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Generic, Literal, TypeVar
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from toolkit_client.job_spec import JobName, JobPatch, JobSpec, Port, Resources, Tag
 from toolkit_client.metrics_models import JobUsage
@@ -18,6 +19,7 @@ from toolkit_client.wire import WireModel
 
 __all__ = [
     "ALIVE_STATES",
+    "App",
     "ErrorBody",
     "ErrorDetail",
     "Event",
@@ -35,6 +37,8 @@ __all__ = [
     "Run",
     "Tag",
     "User",
+    "Visit",
+    "VisitWish",
 ]
 
 ItemT = TypeVar("ItemT")
@@ -142,6 +146,42 @@ class Job(WireModel):
     lab_url: str = Field(description="address of the job's JupyterLab")
     usage: JobUsage | None = Field(default=None, description="what it uses; null in a list, and in answers to changes")
     runs: list[Run]
+
+
+class App(WireModel):
+    """Something that a job serves."""
+
+    name: str = Field(description="`jupyter`, `ttyd`, `code-server`, `sshd`, or the number of a port of the job's own")
+    address: str = Field(description="of its page, or of the websocket that is one connection to it")
+    page: bool = Field(description="whether a browser can open it")
+    needs: Literal["job:exec", "job:get", "public"] = Field(description="the right that opens it; `public`: none")
+    about: str
+
+
+class VisitWish(WireModel):
+    """Which app of a job a browser is to be let in to, and where."""
+
+    app: str = Field(min_length=1, max_length=64)
+    path: str = Field(
+        default="",
+        max_length=4000,
+        description="path and query below the app's address, with the slash that it begins with",
+    )
+
+    @field_validator("path")
+    @classmethod
+    def _plain_path(cls, value: str) -> str:
+        if value and not re.fullmatch(r"/[\x21\x24-\x5b\x5d-\x7e]*", value):
+            raise ValueError("a path begins with a slash and is percent-encoded; it has no fragment")
+        return value
+
+
+class Visit(WireModel):
+    """A way into one app for one browser."""
+
+    url: str = Field(
+        description="works once, within 30 seconds; whoever opens it is signed in as you, at this job alone"
+    )
 
 
 class User(WireModel):

@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from toolkit_client.errors import InvalidRequest
-from toolkit_client.models import ALIVE_STATES, Job, JobPatch, JobSpec, JobState, Page
+from toolkit_client.models import ALIVE_STATES, App, Job, JobPatch, JobSpec, JobState, Page, Visit, VisitWish
 from toolkit_client.queue_models import JobWhy
 from toolkit_hub.api.event_stream import stream_events, stream_job_events
 from toolkit_hub.api.images import image_digest
 from toolkit_hub.api.log_stream import LOG_PARAMETERS, stream_job_log
 from toolkit_hub.api.routing import Call, Parameter, Route
-from toolkit_hub.domain import job_list, job_metrics, jobs
+from toolkit_hub.domain import job_list, job_metrics, jobs, visits
+from toolkit_hub.domain.images import image_meant
+from toolkit_hub.domain.job_apps import apps_of
 from toolkit_hub.domain.why import job_why
 
 __all__ = ["ROUTES"]
@@ -19,7 +21,7 @@ __all__ = ["ROUTES"]
 
 async def submit(call: Call) -> Job:
     spec, key, context = call.body(JobSpec), call.idempotency_key(), call.context
-    digest = await image_digest(context, spec.image or context.site.default_image)
+    digest = await image_digest(context, image_meant(context.site, spec.image))
     made = await context.store.write(jobs.submit_job, context.site, call.actor, spec, key, digest)
     return _answer(call, *made)
 
@@ -86,6 +88,16 @@ async def kill(call: Call) -> Job:
     if job.state == JobState.CANCELLING:
         context.cancel_run(job.runs[-1].id)
     return job
+
+
+async def apps(call: Call) -> dict[str, Any]:
+    job = await call.context.store.read(jobs.get_job, call.context.site, call.actor, call.path_arguments["job"])
+    return {"items": [app.model_dump(by_alias=True) for app in apps_of(job)], "next": None}
+
+
+async def visit(call: Call) -> Visit:
+    reference, wish = call.path_arguments["job"], call.body(VisitWish)
+    return await call.context.store.write(visits.make_visit, call.context.site, call.actor, reference, wish)
 
 
 def _states(text: str | None) -> frozenset[str]:
@@ -169,6 +181,16 @@ ROUTES = [
         "job:get",
         stream_job_events,
         media_type="text/event-stream",
+    ),
+    Route("GET", "/jobs/{job}/apps", "What the job serves, and where", "job:get", apps, answer=Page[App]),
+    Route(
+        "POST",
+        "/jobs/{job}/visits",
+        "Let one browser in to an app of the job, once: its port with `job:get`, the others with `job:exec`",
+        "job:get",
+        visit,
+        VisitWish,
+        Visit,
     ),
     Route(
         "GET",

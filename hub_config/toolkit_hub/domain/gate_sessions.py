@@ -19,6 +19,7 @@ from toolkit_hub import clock
 from toolkit_hub.store.tables import GateSession, LoginCode
 
 __all__ = [
+    "ANY_BROWSER",
     "CODE_LIFE",
     "SESSION_LIFE",
     "create_code",
@@ -27,7 +28,11 @@ __all__ = [
     "end_sessions",
     "session_user",
     "take_code",
+    "visitor_of_code",
 ]
+
+#: In the place of a browser's state, of a code that was made for no certain browser. No browser's state has a space.
+ANY_BROWSER = "any browser"
 
 #: A code only has to survive one redirect.
 CODE_LIFE = timedelta(seconds=30)
@@ -68,6 +73,18 @@ def take_code(session: Session, code: str, host: str, state: str) -> tuple[str, 
     if row.host != host.lower() or row.state_hash != _hash(state):
         return None
     return row.user_id, row.job_id
+
+
+def visitor_of_code(session: Session, code: str, host: str, state: str) -> str | None:
+    """Id of the user whom a code would let in, which is not used up by that."""
+    return session.scalar(
+        select(LoginCode.user_id).where(
+            LoginCode.code_hash == _hash(code),
+            LoginCode.host == host.lower(),
+            LoginCode.state_hash == _hash(state),
+            LoginCode.expires > clock.now(),
+        )
+    )
 
 
 def create_session(session: Session, *, user_id: str, job_id: str, host: str) -> str:

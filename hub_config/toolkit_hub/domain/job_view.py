@@ -117,7 +117,7 @@ def row_to_json(
 
 def has_mounts(job: Any) -> bool:
     """Whether there may be any; what they are takes a query."""
-    return bool(job.spec.get("data")) or job.kind == "server"
+    return bool(job.spec.get("data")) or job.interactive
 
 
 def _run_to_json(run: Any, now: datetime) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from toolkit_hub import clock
 from toolkit_hub.domain import events, idempotency, mounts, runs, time_limits
 from toolkit_hub.domain.access import Actor, authorise, no_such
 from toolkit_hub.domain.accounts import account_for
+from toolkit_hub.domain.images import image_meant
 from toolkit_hub.domain.job_view import has_mounts, job_to_wire
 from toolkit_hub.domain.site import Site
 from toolkit_hub.domain.submission import (
@@ -177,7 +178,7 @@ def _new_job(session: Session, site: Site, actor: Actor, account: Account, spec:
     creator = session.get_one(User, actor.user_id)
     role = role_of_job(session, actor, spec.role) if spec.role is not None else None
     carries = carries_rights(actor, spec)
-    image = spec.image or site.default_image
+    image = image_meant(site, spec.image)
     # A retry repeats what ran; it takes no name from anybody.
     kept = spec.model_copy(update={"image": image, "enforce_name": False})
     job = Job(
@@ -209,6 +210,9 @@ def _new_job(session: Session, site: Site, actor: Actor, account: Account, spec:
         created=clock.now(),
     )
     mounted = mounts.resolve_mounts(session, actor, account, spec.data) if origin.home is None else [origin.home]
+    # Only where nobody else can come in and read them.
+    if carries and (keys := mounts.ssh_mount(session, actor, account, mounted)) is not None:
+        mounted.append(keys)
     told = {"name": spec.name, "image": image, "kind": origin.kind, "retryOf": origin.retry_of}
     job.seq = _tell(session, actor, "job.submitted", job, **told)
     session.add(job)

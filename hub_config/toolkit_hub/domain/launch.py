@@ -99,7 +99,8 @@ def _spec_of(session: Session, run: Run, site: Site, places: Places) -> LaunchSp
         mem=job.mem,
         stop_grace=site.stop_grace,
         log_quota=places.log_quota,
-        prewarm=own_server,
+        # Nobody starts a job without a command but for its apps.
+        prewarm=own_server or spec.command == [],
         base_url=lab_path(run),
         secret=run.secret,
         run_dir=str(places.runs_dir / run.id),

@@ -25,10 +25,12 @@ from toolkit_hub.store.tables import Account, Job
 from toolkit_hub.volumes.layout import Volumes
 from toolkit_spawner.launch import MountSpec
 
-__all__ = ["HOME_DATA", "MountRefused", "home_mount", "launch_mounts", "mounts_to_wire", "resolve_mounts"]
+__all__ = ["HOME_DATA", "MountRefused", "home_mount", "launch_mounts", "mounts_to_wire", "resolve_mounts", "ssh_mount"]
 
 #: Name of the data that a user's own server has as its home, in the user's home account.
 HOME_DATA = "home"
+#: Name of the data with a user's ssh keys, in the same account, and where interactive jobs have it.
+SSH_DATA, SSH_FOLDER = ".ssh", f"{HOME}/.ssh"
 
 
 class MountRefused(Conflict):
@@ -80,6 +82,28 @@ def home_mount(session: Session, actor: Actor, account: Account) -> JobMount:
     authorise(session, actor, "data:set", home.urn)
     return JobMount(
         position=0, data=home, data_id=home.id, subpath="", target=HOME, writable=True, **_by_rights_of(actor)
+    )
+
+
+def ssh_mount(session: Session, actor: Actor, account: Account, others: list[JobMount]) -> JobMount | None:
+    """The row for the caller's own ssh keys in an interactive job of their home account: the data `.ssh` there, if there is one
+    that they may read, and nothing else is mounted at or below that place. In other accounts, others come into jobs."""
+    if actor.subject.type != "user" or account.id != actor.home_account_id:
+        return None
+    if any(row.target == SSH_FOLDER or row.target.startswith(f"{SSH_FOLDER}/") for row in others):
+        return None
+    query = select(Data).where(Data.account_id == account.id, Data.name == SSH_DATA, Data.archived.is_(None))
+    found = session.scalar(query)
+    if found is None or not allowed(session, actor, "data:get", found.urn):
+        return None
+    return JobMount(
+        position=len(others),
+        data=found,
+        data_id=found.id,
+        subpath="",
+        target=SSH_FOLDER,
+        writable=allowed(session, actor, "data:set", found.urn),
+        **_by_rights_of(actor),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from toolkit_hub.queue.planning.capacity import Capacity, Device, Node
@@ -38,6 +38,8 @@ class Site:
     preempt_grace: int = 30
     allowed_images: tuple[str, ...] | None = None
     max_run_time: int = 172800
+    #: Short names of images, and what they stand for.
+    image_names: Mapping[str, str] = field(default_factory=dict)
     #: What the planner calls the machine of the jobs.
     node: str = field(default_factory=platform.node)
     #: The GPUs as they are now.

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from toolkit_client.errors import Conflict, InvalidRequest, PermissionDenied
 from toolkit_client.models import ALIVE_STATES, JobSpec
-from toolkit_hub.domain.access import Actor, authorise
+from toolkit_hub.domain.access import Actor, allowed, authorise
 from toolkit_hub.domain.granting import check_joining, held_by_group
-from toolkit_hub.domain.images import check_image
+from toolkit_hub.domain.images import check_image, image_meant
 from toolkit_hub.domain.queue_state import limits_of, request_of, waiting_runs
 from toolkit_hub.domain.resolve import find_role
 from toolkit_hub.domain.site import Site
@@ -38,7 +38,7 @@ def check_possible(spec: JobSpec, site: Site) -> None:
     """Raises `InvalidRequest` for what this site can never run, or could only run without a part of it."""
     for problem, hint in _not_here(spec):
         raise InvalidRequest(f"this site cannot run that job yet: {problem}", hint)
-    check_image(site, spec.image or site.default_image)
+    check_image(site, image_meant(site, spec.image))
     asks = spec.resources
     request = request_of(asks.cpu, asks.mem, asks.gpu, asks.model_dump(by_alias=True))
     never = impossible(request, site.capacity())
@@ -156,10 +156,18 @@ def hub_name_of(user: User) -> str:
 
 
 def check_interactive_limit(session: Session, site: Site, actor: Actor) -> None:
-    query = select(func.count()).where(Job.creator_id == actor.user_id, Job.interactive, Job.state.in_(ALIVE))
-    alive = session.scalar(query) or 0
-    if alive >= site.interactive_limit:
+    """Raises `Conflict` for a user who has as many interactive jobs as one may have."""
+    query = select(Job).where(Job.creator_id == actor.user_id, Job.interactive, Job.state.in_(ALIVE)).order_by(Job.seq)
+    alive = list(session.scalars(query))
+    if len(alive) >= site.interactive_limit:
+        seen = [_told(job) for job in alive if allowed(session, actor, "job:get", job.urn)]
         raise Conflict(
-            f"you have {alive} interactive jobs, and the site allows {site.interactive_limit}",
-            "kill one of them, or submit without --interactive",
+            f"you have {len(alive)} interactive jobs, and the site allows {site.interactive_limit}"
+            + (f": {', '.join(seen)}" if seen else ""),
+            "kill one of them (`toolkit job kill ID`), or submit a job that is not interactive",
         )
+
+
+def _told(job: Job) -> str:
+    words = f"{job.name} ({job.id})" if job.name else job.id
+    return f"your own server ({job.id})" if job.kind == "server" else words

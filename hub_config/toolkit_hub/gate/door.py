@@ -21,6 +21,7 @@ from toolkit_client.errors import (
     ServiceUnavailable,
 )
 from toolkit_hub.configure import Toolkit
+from toolkit_hub.domain.visits import VISIT_PATH
 from toolkit_hub.gate.data.host import DataHost
 from toolkit_hub.gate.forward import Target, Unreachable, Upstream, forward, raw_target
 from toolkit_hub.gate.headers import KEY_HEADER, Passage
@@ -35,6 +36,7 @@ from toolkit_hub.gate.streams import RunStreams, stream_of
 from toolkit_hub.gate.tunnel import is_upgrade, tunnel
 from toolkit_hub.gate.views import Views
 from toolkit_hub.gate.visit import Visit
+from toolkit_hub.gate.visits import Visits
 from toolkit_hub.gate.within import Within
 from toolkit_hub.metrics.instruments import CONTENT_TYPE, GATE_REGISTRY
 from toolkit_hub.store import Store
@@ -84,6 +86,7 @@ class Door:
         self._upstream = upstream
         self._hosts = JobHosts(site.jobs_scheme, site.jobs_domain)
         self._logins = Logins(store, site.public_url, secure=site.jobs_scheme == "https")
+        self._visits = Visits(store, self._logins, identities)
         self._job_servers = JobServers()
         self._streams = RunStreams()
         # The hub compares it with its own and warns when they differ.
@@ -137,6 +140,8 @@ class Door:
         visit.link = Link(f"{host.origin}/", "Open the job")
         if path == ENTER_PATH and request.method == "GET":
             return await self._logins.finish(request, host, target)
+        if path == VISIT_PATH and request.method in ("GET", "POST"):
+            return await self._visits.arrive(visit, host, target)
         if path == LOGOUT_PATH and request.method == "POST":
             if foreign(request.method, request.headers, host.origin):
                 raise PermissionDenied("a page of another origin asked for this log-out; it was refused")
@@ -243,7 +248,8 @@ class Door:
         stream = stream_of(visit.request, path.rest) if path else None
         if stream is not None:
             with self._watched(visit, view, None):
-                opened = partial(self._rights.opened, visit, view, "tcp" if stream else "exec", stream)
+                kind = stream.protocol.removeprefix("toolkit-")
+                opened = partial(self._rights.opened, visit, view, kind, stream.port)
                 return await self._streams.join(visit.request, run, visit.user, stream, opened)
         return await self._to_job_server(visit, view, run, target, passage)
 

@@ -76,7 +76,7 @@ class Logins:
                 f"open {host.origin}/ again; the browser must accept its cookies",
             )
         response = redirect(address)
-        self._set_cookie(response, self._cookie, entered, int(SESSION_LIFE.total_seconds()))
+        self.remember(response, entered)
         self._set_cookie(response, self._state_cookie, "", 0)
         return response
 
@@ -92,6 +92,10 @@ class Logins:
             response = web.Response(status=204, headers={"Cache-Control": "no-store", "Server": "toolkit"})
         self._set_cookie(response, self._cookie, "", 0)
         return response
+
+    def remember(self, response: web.Response, key: str) -> None:
+        """Give the browser the key of its session."""
+        self._set_cookie(response, self._cookie, key, int(SESSION_LIFE.total_seconds()))
 
     def _set_cookie(self, response: web.Response, name: str, value: str, max_age: int) -> None:
         response.set_cookie(

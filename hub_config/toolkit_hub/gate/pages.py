@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
 
@@ -14,18 +15,17 @@ from aiohttp import web
 
 from toolkit_client.errors import ToolkitError
 
-__all__ = ["BadGateway", "Link", "answer_error", "is_navigation", "page", "redirect", "wants_html"]
+__all__ = ["BadGateway", "Form", "Link", "answer_error", "is_navigation", "page", "redirect", "wants_html"]
 
 _STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;max-width:40em;margin:12vh auto;padding:0 1em;color:#222}"
     "h1{font-size:1.3em}small{color:#666}"
 )
 _STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
+_POLICY = f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; base-uri 'none'; form-action {{forms}}; frame-ancestors 'none'"
 _HEADERS = {
     "Cache-Control": "no-store",
-    "Content-Security-Policy": (
-        f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    ),
+    "Content-Security-Policy": _POLICY.format(forms="'none'"),
     "Referrer-Policy": "no-referrer",
     "Server": "toolkit",
     "X-Content-Type-Options": "nosniff",
@@ -56,6 +56,21 @@ class Link:
     text: str
 
 
+@dataclass(frozen=True)
+class Form:
+    """One button, which posts `fields` to the address `action` of the same host."""
+
+    action: str
+    button: str
+    fields: Mapping[str, str]
+
+    def html(self) -> str:
+        hidden = "".join(
+            f'<input type=hidden name="{escape(name)}" value="{escape(value)}">' for name, value in self.fields.items()
+        )
+        return f'<form method=post action="{escape(self.action)}">{hidden}<button>{escape(self.button)}</button></form>'
+
+
 def is_navigation(request: web.BaseRequest) -> bool:
     """Whether this is a person opening a page in a tab, so that a page or a log-in makes sense as the answer."""
     return (
@@ -71,7 +86,13 @@ def wants_html(request: web.BaseRequest) -> bool:
 
 
 def page(
-    title: str, *paragraphs: str, status: int = 200, link: Link | None = None, refresh_s: int = 0, note: str = ""
+    title: str,
+    *paragraphs: str,
+    status: int = 200,
+    link: Link | None = None,
+    refresh_s: int = 0,
+    note: str = "",
+    form: Form | None = None,
 ) -> web.Response:
     """A page of a title and a few sentences; with `refresh_s` it loads itself again after that many seconds."""
     parts = [
@@ -79,6 +100,7 @@ def page(
         f"<meta http-equiv=refresh content={refresh_s}>" if refresh_s else "",
         f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body><h1>{escape(title)}</h1>",
         *(f"<p>{escape(text[:_LONGEST])}</p>" for text in paragraphs if text),
+        form.html() if form else "",
         f'<p><a href="{escape(link.url)}">{escape(link.text)}</a></p>' if link else "",
         f"<small>{escape(note)}</small>" if note else "",
         "</body></html>",
@@ -88,6 +110,10 @@ def page(
     )
     if status == 503:
         response.headers["Retry-After"] = str(refresh_s or 2)
+    if form is not None:
+        response.headers["Content-Security-Policy"] = _POLICY.format(forms="'self'")
+        # Without any referrer a browser does not say from where a form was posted.
+        response.headers["Referrer-Policy"] = "strict-origin"
     return response
 
 

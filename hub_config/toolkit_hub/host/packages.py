@@ -72,7 +72,14 @@ BTRFS = Package("btrfs-progs", "another one", lambda: find_program("mkfs.btrfs")
 PROMETHEUS = Package(
     "prometheus", "reads our metrics in the tests", lambda: all(map(find_program, ("prometheus", "promtool")))
 )
-RSYNC = Package("rsync", "what the bench of data is beside", lambda: find_program("rsync") is not None)
+RSYNC = Package(
+    "rsync", "a client of the tests, and what the bench of data is beside", lambda: find_program("rsync") is not None
+)
+SSH_CLIENT = Package(
+    "openssh-client",
+    "the ssh clients of the tests",
+    lambda: all(find_program(name) for name in ("ssh", "scp", "sftp", "ssh-agent", "ssh-keygen")),
+)
 OPENSSH = Package(
     "openssh-server",
     "what it runs through",
@@ -83,9 +90,9 @@ WRK = Package("wrk", "what asks the gate as fast as it can", lambda: find_progra
 
 NEEDED = (IPTABLES, DEBOOTSTRAP)
 #: On a machine with systemd, Debian starts a server with PostgreSQL and one with Prometheus; the tests start their own.
-FOR_TESTS = (CHROMIUM, POSTGRESQL, XFS, BTRFS, PROMETHEUS)
+FOR_TESTS = (CHROMIUM, POSTGRESQL, XFS, BTRFS, PROMETHEUS, RSYNC, SSH_CLIENT)
 #: Only where somebody asks for the bench: on a machine with systemd, OpenSSH starts a server when it is installed.
-FOR_BENCH = (RSYNC, OPENSSH, WRK)
+FOR_BENCH = (OPENSSH, WRK)
 
 
 def ensure_packages(packages: Sequence[Package], say: Say) -> list[str]:

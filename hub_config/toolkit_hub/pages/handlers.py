@@ -12,13 +12,14 @@ from jupyterhub.services.auth import HubOAuthCallbackHandler
 from sqlalchemy.orm import Session
 from tornado.web import StaticFileHandler
 
-from toolkit_client.errors import InvalidRequest, NotFound, ToolkitError
+from toolkit_client.errors import InvalidRequest, ToolkitError
 from toolkit_client.models import Job
 from toolkit_hub.api.context import Context, ServiceHandler
 from toolkit_hub.api.images import image_digest
 from toolkit_hub.configure import SERVICE_PREFIX
 from toolkit_hub.domain import gate_sessions, job_list, jobs
 from toolkit_hub.domain.access import Actor, allowed, authorise
+from toolkit_hub.domain.job_apps import find_app
 from toolkit_hub.domain.job_view import as_wire
 from toolkit_hub.domain.site import Site
 
@@ -33,6 +34,8 @@ CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
     "base-uri 'none'; frame-ancestors 'none'"
 )
+#: Names of apps in links of these pages.
+PAGES = {"lab": "jupyter", "web": "8080"}
 _JOB_LABEL = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?:-lab|-[0-9]{1,5})?")
 
 
@@ -138,10 +141,10 @@ class JobApp(PageHandler):
 
     async def get(self, reference: str, app: str) -> None:
         job: Job = await self.context.store.read(jobs.get_job, self.context.site, self.actor, reference)
-        targets = {"lab": job.lab_url, "web": job.access_url}
-        if app not in targets:
-            raise NotFound(f"jobs have no app {app[:40]!r}", f"there are: {', '.join(targets)}")
-        self.redirect(targets[app])
+        found = find_app(job, PAGES.get(app, app))
+        if not found.page:
+            raise InvalidRequest(f"{found.name} is no page", f"`toolkit app {job.id} {found.name}` leads to it")
+        self.redirect(found.address)
 
 
 class EnterJob(PageHandler):

@@ -28,6 +28,8 @@ EXIT_CODES = {
 COMMANDS = {
     "account": ("toolkit_client.cli.account:account", "Create, list and change accounts, and say who may use them."),
     "admin": ("toolkit_client.cli.admin:admin", "Check a site (doctor) and clean it up (gc)."),
+    "app": ("toolkit_client.cli.job_apps:app", "Reach an app of a job: notebook, terminal, VS Code, ssh, ports."),
+    "apps": ("toolkit_client.cli.job_apps:apps", "List what a job serves."),
     "audit": ("toolkit_client.cli.audit:audit", "Read what was done, and what was refused."),
     "completion": ("toolkit_client.cli.completion:completion", "Print a script for your shell's completion."),
     "data": ("toolkit_client.cli.data:data", "Create, fill, list, read and share data (also: vfolder)."),
@@ -39,16 +41,20 @@ COMMANDS = {
     "logout": ("toolkit_client.cli.login:logout", "Sign out of a site."),
     "me": ("toolkit_client.cli.me:me", "Show who you are."),
     "organization": ("toolkit_client.cli.organization:organization", "Show the organization and its roles."),
+    "ps": ("toolkit_client.cli.job_list:ps", "List your jobs that have not ended."),
     "queue": ("toolkit_client.cli.queue:queue", "Show what there is, what is held, and who waits."),
     "quota": ("toolkit_client.cli.quota:quota", "Show and set what accounts may take."),
     "role": ("toolkit_client.cli.role:role", "Create and change roles, their members, policies and keys."),
     "rule": ("toolkit_client.cli.rule:rule", "Ask who may do what, and why."),
-    "start": ("toolkit_client.cli.start:start", "Start your own server: JupyterLab."),
+    "ssh": ("toolkit_client.cli.ssh:ssh", "A shell in a job by ssh; jobs as hosts for ssh, VS Code and others."),
+    "start": ("toolkit_client.cli.start:start", "Start an interactive job, or your own server: JupyterLab."),
     "team": ("toolkit_client.cli.team:team", "Create and change teams and their members."),
     "unlock": ("toolkit_client.cli.lock:unlock", "Take a lock away."),
     "user": ("toolkit_client.cli.user:user", "List, create and change users."),
     "vfolder": ("toolkit_client.cli.vfolder:vfolder", "Other names of commands for data."),
 }
+#: Commands of `job` that take names of files, or the words of a command.
+BYTES_OF_JOBS = frozenset({"exec", "upload", "download"})
 
 
 @click.group(
@@ -108,8 +114,10 @@ def run(arguments: list[str]) -> int:
 
 def _takes_bytes(arguments: list[str]) -> bool:
     """Whether the command takes names of files, or the words of a command, which may be any bytes."""
-    nouns = [word for word in arguments[:8] if word in COMMANDS or word in ("session", "exec")]
-    return nouns[:1] in (["data"], ["vfolder"]) or nouns[:2] in (["job", "exec"], ["session", "exec"])
+    nouns = [word for word in arguments[:8] if word in COMMANDS or word in ("session", *BYTES_OF_JOBS)]
+    if nouns[:1] in (["job"], ["session"]):
+        return bool(BYTES_OF_JOBS.intersection(nouns[1:2]))
+    return nouns[:1] in (["data"], ["vfolder"], ["ssh"])
 
 
 def _long_dash(arguments: list[str]) -> str:

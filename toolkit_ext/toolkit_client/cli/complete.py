@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "complete_accounts",
+    "complete_apps",
     "complete_data",
     "complete_ended_jobs",
     "complete_jobs",
@@ -54,6 +55,14 @@ def complete_living_jobs(context: click.Context, _parameter: click.Parameter, in
 
 def complete_ended_jobs(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[object]:
     return _jobs(context, incomplete, ENDED)
+
+
+def complete_apps(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[object]:
+    """A job, and then one of its apps."""
+    if context.params.get("words") or context.params.get("last"):
+        names = ("jupyter", "ttyd", "code-server", "sshd")
+        return [name for name in names if name.startswith(incomplete)]
+    return complete_living_jobs(context, parameter, incomplete)
 
 
 def complete_accounts(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[object]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
@@ -25,13 +25,25 @@ from toolkit_client.transfer.outcome import PAUSES, Outcome
 from toolkit_client.transfer.pull import pull as pull_content
 from toolkit_client.transfer.push import push as push_content
 
-__all__ = ["Wishes", "commit_options", "pull", "pull_all", "push", "push_all", "transfer_options", "upload"]
+__all__ = [
+    "Wishes",
+    "commit_options",
+    "pull",
+    "pull_all",
+    "push",
+    "push_all",
+    "told",
+    "transfer_options",
+    "upload",
+    "watched",
+]
 
 #: Inside a job the site's data host is most likely out of reach for good.
 PAUSES_IN_A_JOB = (0.2, 1.0)
 INTERRUPTED = 130
 Move = Callable[[DataLink, Any], Outcome]
 Command = Callable[..., Any]
+LinkT = TypeVar("LinkT")
 
 
 @dataclass(frozen=True)
@@ -188,11 +200,11 @@ def push_all(state: State, name: str, local: Sequence[str], wishes: Wishes) -> i
             link, ref, Path(place.local), place.into, wishes.options, shown, _pauses()
         )
 
-    done, seconds = _watched(state, "pushing", [one(place) for place in places], wishes)
+    done, seconds = watched(lambda: link_of(state), "pushing", [one(place) for place in places], wishes)
     version = None
     if wishes.commit is not None and not wishes.options.dry_run:
         version = _committed(state, name, wishes.commit, done)
-    return _told("pushed", done, seconds, wishes, version)
+    return told("pushed", done, seconds, wishes, version)
 
 
 def pull_all(
@@ -207,8 +219,8 @@ def pull_all(
 
         return move
 
-    done, seconds = _watched(state, "pulling", [one(*words) for words in wanted], wishes)
-    return _told("pulled", done, seconds, wishes, None)
+    done, seconds = watched(lambda: link_of(state), "pulling", [one(*words) for words in wanted], wishes)
+    return told("pulled", done, seconds, wishes)
 
 
 def _pulled(link: DataLink, content: Content, place: PullPlace, links: bool, options: Options, shown: Any) -> Outcome:
@@ -230,13 +242,15 @@ def _pauses() -> tuple[float, ...]:
     return PAUSES_IN_A_JOB if in_a_job() else PAUSES
 
 
-def _watched(state: State, doing: str, moves: Sequence[Move], wishes: Wishes) -> tuple[Outcome, float]:
+def watched(
+    open_link: Callable[[], LinkT], doing: str, moves: Sequence[Callable[[LinkT, Any], Outcome]], wishes: Wishes
+) -> tuple[Outcome, float]:
     """Run them one after the other; gives the sums, and the seconds that they took."""
     shown = _shown(doing, wishes)
     begin, done = time.monotonic(), Outcome()
     try:
         with within_reach():
-            link = link_of(state)
+            link = open_link()
             for move in moves:
                 _add(done, move(link, shown))
     except KeyboardInterrupt:
@@ -281,7 +295,7 @@ def _committed(state: State, name: str, message: str, done: Outcome) -> dict[str
     return commit_and_tell(state, name, message)
 
 
-def _told(did: str, done: Outcome, seconds: float, wishes: Wishes, version: dict[str, Any] | None) -> int:
+def told(did: str, done: Outcome, seconds: float, wishes: Wishes, version: dict[str, Any] | None = None) -> int:
     """Say what was done; gives the exit code."""
     dry_run = wishes.options.dry_run
     for line in problem_lines(done):

@@ -18,12 +18,13 @@ __all__ = ["SPEC_FIELDS", "get", "info", "job", "kill"]
 
 HERE = "toolkit_client.cli.job"
 COMMANDS = {
+    "download": ("toolkit_client.cli.job_files:download", "Fetch files and folders of a job that runs."),
     "exec": ("toolkit_client.cli.job_exec:exec_", "Run a command in a job that runs."),
     "get": (f"{HERE}:get", "Show jobs."),
     "info": (f"{HERE}:info", "Show all that is known of a job, or its spec, as YAML."),
     "kill": (f"{HERE}:kill", "End jobs."),
     "logs": ("toolkit_client.cli.job_logs:logs", "Print a job's output, or follow it (also: log)."),
-    "ls": ("toolkit_client.cli.job_list:ls", "List jobs."),
+    "ls": ("toolkit_client.cli.job_list:ls", "List jobs, or what a folder of a job holds."),
     "port-forward": (
         "toolkit_client.cli.job_forward:port_forward",
         "Reach a job's TCP ports at ports of this machine.",
@@ -32,6 +33,7 @@ COMMANDS = {
     "set": ("toolkit_client.cli.job_change:set_", "Change the name, tags, bid or time limit of living jobs."),
     "top": ("toolkit_client.cli.job_top:top", "Show what running jobs use: CPU, memory, I/O, GPUs."),
     "submit": ("toolkit_client.cli.job_submit:submit", "Submit a job (also: new)."),
+    "upload": ("toolkit_client.cli.job_files:upload", "Send files and folders to a job that runs."),
     "why": ("toolkit_client.cli.job_why:why", "Say why a job waits, and what would start it now."),
 }
 #: The keys of a job that make up its spec, in the order in which people write them.
@@ -125,10 +127,12 @@ def info(state: State, ref: str | None, last: bool, job_spec: bool) -> None:
 
 
 def _given(value: Any) -> Any:
-    """A spec without what is empty."""
+    """A spec without what is empty; but no command at all is a command of its own kind."""
     if isinstance(value, dict):
         kept = {key: _given(item) for key, item in value.items()}
-        return {key: item for key, item in kept.items() if item not in (None, "", [], {})}
+        return {
+            key: item for key, item in kept.items() if item not in (None, "", [], {}) or (key, item) == ("command", [])
+        }
     return [_given(item) for item in value] if isinstance(value, list) else value
 
 

@@ -10,12 +10,14 @@ import click
 
 from toolkit_client import calls
 from toolkit_client.cli import values
-from toolkit_client.cli.complete import complete_jobs, complete_states
+from toolkit_client.cli.complete import complete_jobs, complete_living_jobs, complete_states
 from toolkit_client.cli.lazy import examples
 from toolkit_client.cli.output import JOB_COLUMNS, Output, output_options
 from toolkit_client.cli.state import State
 
-__all__ = ["ls"]
+__all__ = ["ls", "ps"]
+
+PS_COLUMNS = ("id", "state", "name", "image", "created", "command", "stateInfo")
 
 DAY = 24 * 3600.0
 
@@ -23,12 +25,16 @@ DAY = 24 * 3600.0
 @click.command(
     epilog=examples(
         "toolkit job ls",
+        "toolkit session ls mysession checkpoints --fields name,size,mtime,mode",
         "toolkit job ls --state alive --fields id,state,stateInfo",
         "toolkit job ls --account acme.team --state running -n 20",
         "toolkit job ls --tag sweep=7 --format csv > sweep.csv",
         "toolkit job ls --state alive --no-header --fields id | xargs toolkit job kill",
     )
 )
+@click.argument("ref", metavar="[JOB", required=False, shell_complete=complete_living_jobs)
+@click.argument("path", metavar="[PATH]]", required=False)
+@click.option("-R", "--recursive", is_flag=True, help="With JOB: also what is in its folders.")
 @click.option("--account", metavar="A", help="Jobs of this account, whoever submitted them.")
 @click.option("--me", is_flag=True, help="Only jobs that you submitted; the default unless --account is given.")
 @click.option(
@@ -47,6 +53,9 @@ DAY = 24 * 3600.0
 def ls(
     state: State,
     *,
+    ref: str | None,
+    path: str | None,
+    recursive: bool,
     account: str | None,
     me: bool,
     states: str | None,
@@ -55,12 +64,19 @@ def ls(
     limit: int | None,
     reverse: bool,
     output: Output,
-) -> None:
-    """List jobs, newest first.
+) -> int:
+    """List jobs, newest first; with JOB, what a folder of that job holds while it runs, its home unless a PATH is given.
 
     Without options: the jobs that you submitted in the last 24 hours. --state, --name, --tag and --limit look at all
     times. On a terminal the table is fitted to its width; piped it is whole.
+
+    With JOB: a PATH that does not begin with a slash is below the job's home; `--fields name,kind,size,mtime,mode,target` shows
+    all that is known. Needs job:exec.
     """
+    if ref is not None:
+        return _files(
+            state, (ref, path, recursive), output, alone=not (me or states or name or tags or limit or reverse)
+        )
     account = account or state.account
     since = None if states or name or tags or limit else values.moment_ago(DAY)
     filters = {
@@ -74,6 +90,27 @@ def ls(
     found = (job for job in _newest_first(state, limit, filters) if all(_has_tag(job, tag) for tag in tags))
     jobs = list(islice(found, limit))
     output.show(reversed(jobs) if reverse else jobs)
+    return 0
+
+
+def _files(state: State, wanted: tuple[str, str | None, bool], output: Output, *, alone: bool) -> int:
+    if not alone:
+        raise click.UsageError("options that choose jobs do not go together with JOB, whose files are listed")
+    from toolkit_client.cli.job_files import show_files
+
+    return show_files(state, *wanted, output)
+
+
+@click.command(epilog=examples("toolkit ps", "toolkit ps --no-header --fields id | xargs toolkit job kill"))
+@output_options(PS_COLUMNS)
+@click.pass_obj
+def ps(state: State, output: Output) -> None:
+    """List your jobs that have not ended, newest first: those that run, and those that wait.
+
+    With `toolkit --account A` those of that account, whoever submitted them. `toolkit job ls` has more choices.
+    """
+    filters = {"account": state.account, "mine": not state.account, "state": "alive"}
+    output.show(_newest_first(state, None, filters))
 
 
 def _newest_first(state: State, limit: int | None, filters: dict[str, Any]) -> Iterator[dict[str, Any]]:

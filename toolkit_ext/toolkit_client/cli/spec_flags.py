@@ -121,8 +121,7 @@ FLAGS = (
         help="Goes before other jobs; limited in number per user. It carries your rights, and only you can enter it.",
     ),
     click.option(
-        "--shareable",
-        is_flag=True,
+        "--shareable/--non-shareable",
         default=None,
         help="Of an interactive job: it carries none of your rights, and others may be given job:exec.",
     ),

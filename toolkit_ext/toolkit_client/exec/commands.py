@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from toolkit_client.exec.channel import EXEC_PROTOCOL, Channel, open_channel
+from toolkit_client.exec.channel import EXEC_PROTOCOL, Channel, open_channel, run_url
 from toolkit_client.exec.session import Command, CommandSession
 from toolkit_client.exec.streams import Memory
 from toolkit_ext.job_init.exec_frames import STDERR, STDOUT
@@ -22,11 +22,6 @@ class Done:
     stdout: bytes = field(repr=False)
     stderr: bytes = field(repr=False)
     reason: str = ""
-
-
-def run_url(lab_url: str, what: str) -> str:
-    """An address below that of a job's present run, by the one of its JupyterLab."""
-    return lab_url.removesuffix("lab") + what
 
 
 class JobCommands:

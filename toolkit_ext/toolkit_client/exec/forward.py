@@ -5,17 +5,22 @@ from __future__ import annotations
 import os
 import select
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
-from toolkit_client.errors import Conflict, InvalidRequest, ToolkitError
+from toolkit_client.errors import Conflict, InvalidRequest, ServiceUnavailable, ToolkitError
 from toolkit_client.exec.channel import TCP_PROTOCOL, Channel, open_channel
-from toolkit_client.transfer.link import Interrupted
+from toolkit_client.transfer.connection import Interrupted
 
-__all__ = ["Forward", "listen", "splice"]
+__all__ = ["LOOPBACK", "Forward", "listen", "patiently", "splice"]
 
+ResultT = TypeVar("ResultT")
+
+LOOPBACK = "127.0.0.1"
 #: Bytes that wait for a side that does not read.
 _ROOM = 256 * 1024
 #: Seconds for which a new connection waits while the gate is away, and between two tries.
@@ -23,31 +28,42 @@ PATIENCE_S, PAUSE_S = 10.0, 0.25
 _MOST_CONNECTIONS = 500
 
 
-def listen(port: int) -> socket.socket:
-    """A socket on this machine's loopback; port 0 takes a free one. Raises `InvalidRequest`, `Conflict`."""
+def listen(port: int, host: str = LOOPBACK) -> socket.socket:
+    """A socket on this machine, by default on its loopback; port 0 takes a free one. Raises `InvalidRequest`, `Conflict`."""
     try:
-        return socket.create_server(("127.0.0.1", port), backlog=128)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=128)
     except PermissionError as error:
         raise InvalidRequest(
             f"local port {port} is for root only", f"take another one: {port + 8000}:{port}"
         ) from error
     except OSError as error:
+        where = f"local port {port}" if host == LOOPBACK else f"port {port} of {host}"
         raise Conflict(
-            f"local port {port} cannot be had: {error.strerror}",
+            f"{where} cannot be had: {error.strerror}",
             "some program of this machine may use it; LOCAL:REMOTE takes another one, 0:REMOTE any that is free",
         ) from error
 
 
 class Forward:
-    """Serves one listener. Only processes of this user's own are let through, where the system tells whose they are."""
+    """Serves one listener. On loopback only processes of this user's own are let through, where the system tells whose they
+    are; who listens for other machines means to let others in."""
 
     def __init__(
         self, listener: socket.socket, url: Callable[[], str], token: str, tell: Callable[[str], None]
     ) -> None:
         """`url` gives the address of the port's stream; `tell` gets a line for each connection that comes to nothing."""
         self._listener, self._url, self._token, self._tell = listener, url, token, tell
+        self._on_loopback = str(listener.getsockname()[0]).startswith(("127.", "::1"))
         self._places = threading.BoundedSemaphore(_MOST_CONNECTIONS)
         self.ended: ToolkitError | None = None
+
+    #: For a forwarding to an ssh server: the file with its host key.
+    known_hosts: Path | None = None
+
+    def close(self) -> None:
+        """What should not outlive it goes."""
+        self._listener.close()
 
     def serve(self) -> None:
         """Until the job or the right to it is gone. Raises `ToolkitError` then."""
@@ -57,7 +73,7 @@ class Forward:
                 connection, _ = self._listener.accept()
             except TimeoutError:
                 continue
-            if not is_own(connection):
+            if self._on_loopback and not is_own(connection):
                 self._tell("a connection of another user of this machine was refused")
                 connection.close()
                 continue
@@ -68,12 +84,11 @@ class Forward:
     def _carry(self, connection: socket.socket) -> None:
         try:
             with connection:
-                channel = self._open()
-                try:
-                    splice(channel, connection)
-                finally:
-                    channel.close()
-        except (Interrupted, Conflict) as error:  # the gate is away, or the port takes nothing just now
+                self.serve_one(connection)
+        except (
+            ServiceUnavailable,
+            Conflict,
+        ) as error:  # a part of the site is away, or the port takes nothing just now
             self._tell(error.message)
         except ToolkitError as error:
             self.ended = error
@@ -82,15 +97,28 @@ class Forward:
         finally:
             self._places.release()
 
+    def serve_one(self, connection: socket.socket) -> None:
+        """Carry one connection, to its end. Raises `ToolkitError`, `OSError`."""
+        channel = self._open()
+        try:
+            splice(channel, connection)
+        finally:
+            channel.close()
+
     def _open(self) -> Channel:
-        deadline = time.monotonic() + PATIENCE_S
-        while True:
-            try:
-                return open_channel(self._url(), self._token, TCP_PROTOCOL)
-            except Interrupted:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(PAUSE_S)
+        return patiently(lambda: open_channel(self._url(), self._token, TCP_PROTOCOL))
+
+
+def patiently(opened: Callable[[], ResultT]) -> ResultT:
+    """What `opened` gives, tried again while the gate is away. Raises `Interrupted` when it stays away."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return opened()
+        except Interrupted:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(PAUSE_S)
 
 
 class _Way:
@@ -101,15 +129,16 @@ class _Way:
         self.ended = self.told = False
 
 
-def splice(channel: Channel, connection: socket.socket) -> None:
-    """Pass bytes both ways until both ends have said their last. Raises `OSError` when one breaks off."""
+def splice(channel: Channel, connection: socket.socket, *, half_close: bool = True) -> None:
+    """Pass bytes both ways until both ends have said their last, or (without `half_close`) the first of them has and all that
+    it said was passed on. Raises `OSError` when one breaks off."""
     local = Channel(connection)
     ways = ((local, channel, _Way()), (channel, local, _Way()))
-    poll = select.poll()
     while True:
         for source, goal, way in ways:
             _move(source, goal, way)
-        if all(way.told for _, _, way in ways):
+        told = [way.told for _, _, way in ways]
+        if all(told) or (any(told) and not half_close):
             return
         events = {local.fileno(): 0, channel.fileno(): 0}
         for source, goal, way in ways:
@@ -117,18 +146,25 @@ def splice(channel: Channel, connection: socket.socket) -> None:
                 events[source.fileno()] |= select.POLLIN
             if way.waiting:
                 events[goal.fileno()] |= select.POLLOUT
+        poll = select.poll()
+        kept = {source.fileno() for source, _, way in ways if way.waiting}
         for fd, wanted in events.items():
-            poll.register(fd, wanted)
+            if wanted or fd not in kept:  # what an end has said before it went is still passed on
+                poll.register(fd, wanted)
         ready = poll.poll(0 if channel.holds and events[channel.fileno()] & select.POLLIN else None)
         if any(found & (select.POLLHUP | select.POLLERR) and not events[fd] for fd, found in ready):
             raise ConnectionResetError("one of the ends has gone")
 
 
 def _move(source: Channel, goal: Channel, way: _Way) -> None:
+    """What is taken at once is not kept, so that it is copied once only."""
     if not way.ended and len(way.waiting) < _ROOM:
         data = source.receive()
         way.ended = data == b""
-        way.waiting += data or b""
+        if data and not way.waiting:
+            way.waiting += memoryview(data)[goal.send(data) :]
+        else:
+            way.waiting += data or b""
     while way.waiting:
         sent = goal.send(way.waiting)
         if not sent:
@@ -141,7 +177,7 @@ def _move(source: Channel, goal: Channel, way: _Way) -> None:
 
 def is_own(connection: socket.socket) -> bool:
     """Whether the other end is a process of this user's; True on systems that do not tell."""
-    table = Path("/proc/net/tcp")
+    table = Path("/proc/net/tcp6" if connection.family == socket.AF_INET6 else "/proc/net/tcp")
     if not table.exists():
         return True
     theirs, ours = _written(connection.getpeername()), _written(connection.getsockname())
@@ -153,5 +189,7 @@ def is_own(connection: socket.socket) -> bool:
 
 
 def _written(address: tuple[str, int]) -> str:
-    """As the kernel's table has it."""
-    return f"{int.from_bytes(socket.inet_aton(address[0]), 'little'):08X}:{address[1]:04X}"
+    """As the kernel's table has it: words of four bytes in the machine's order."""
+    raw = socket.inet_pton(socket.AF_INET6 if ":" in address[0] else socket.AF_INET, address[0])
+    words = (int.from_bytes(raw[place : place + 4], sys.byteorder) for place in range(0, len(raw), 4))
+    return f"{''.join(f'{word:08X}' for word in words)}:{address[1]:04X}"

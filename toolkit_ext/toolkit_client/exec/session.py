@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from toolkit_client.errors import Conflict, ServiceUnavailable
 from toolkit_client.exec.channel import Channel
 from toolkit_client.exec.streams import Streams
-from toolkit_client.transfer.link import Interrupted
+from toolkit_client.transfer.connection import Interrupted
 from toolkit_ext.job_init.exec_frames import (
     ACK,
     EXIT,

@@ -9,24 +9,19 @@ import contextlib
 import http.client
 import json
 import select
-import ssl
-import urllib.request
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from io import BufferedIOBase
+from typing import Any, Protocol
 from urllib.parse import quote, urlsplit
 
 from toolkit_client.call import API_PATH
-from toolkit_client.errors import ServiceUnavailable, ToolkitError, error_from_body
+from toolkit_client.errors import ToolkitError, error_from_body
 from toolkit_client.profiles import checked_url
+from toolkit_client.transfer.connection import AWAY, Interrupted, connect
 from toolkit_client.transfer.records import CONTENT_TYPE, Decoder, Record
 
-__all__ = ["AWAY", "DataLink", "Interrupted", "Query", "blocks_of", "connect", "interruptions", "records_of"]
+__all__ = ["AWAY", "DataLink", "Interrupted", "Link", "Query", "blocks_of", "connect", "interruptions", "records_of"]
 
-#: Seconds without a byte in either direction after which a connection counts as broken.
-SILENCE_S = 300.0
-_CONNECT_S = 10.0
-#: Statuses by which a part of the site says that another one is away for a moment.
-AWAY = frozenset({502, 503, 504})
 _READ_SIZE = 1 << 20
 
 
@@ -34,8 +29,25 @@ _READ_SIZE = 1 << 20
 Query = Mapping[str, str | bytes | bool | None]
 
 
-class Interrupted(ServiceUnavailable):
-    """The connection broke, or a part of the site was away: what has arrived is kept, and trying again goes on from there."""
+class Link(Protocol):
+    """The way to the other end of a transfer."""
+
+    def open(
+        self,
+        method: str,
+        ref: str,
+        what: str,
+        *,
+        query: Query | None = None,
+        body: bytes | Iterable[bytes] | None = None,
+        content_type: str = CONTENT_TYPE,
+    ) -> BufferedIOBase:
+        """Send a request about `ref`, and give the answer, of which the body is still to be read.
+
+        Raises:
+            ToolkitError: the other end refused it.
+            Interrupted: the connection broke.
+        """
 
 
 class DataLink:
@@ -106,28 +118,6 @@ class DataLink:
         return urlsplit(self.data_url).netloc
 
 
-def connect(url: str) -> http.client.HTTPConnection:
-    """A connection to the host of an address, by way of the environment's proxy where there is one. Raises `OSError`."""
-    parts = urlsplit(url)
-    host, port = parts.hostname or "", parts.port
-    local = host == "localhost" or host.endswith(".localhost")
-    if local:
-        host = "127.0.0.1"  # as browsers take it; not every resolver does
-    kind: type[http.client.HTTPConnection] = http.client.HTTPConnection
-    options: dict[str, Any] = {}
-    if parts.scheme == "https":
-        kind, options = http.client.HTTPSConnection, {"context": ssl.create_default_context()}
-    proxy = None if local or host in ("127.0.0.1", "::1") else _proxy_for(parts.scheme, host)
-    if proxy is None:
-        connection = kind(host, port, timeout=_CONNECT_S, blocksize=_READ_SIZE, **options)
-    else:
-        connection = kind(proxy[0], proxy[1], timeout=_CONNECT_S, blocksize=_READ_SIZE, **options)
-        connection.set_tunnel(host, port)
-    connection.connect()
-    connection.sock.settimeout(SILENCE_S)
-    return connection
-
-
 def _written(query: Query) -> str:
     pairs = []
     for name, value in query.items():
@@ -136,7 +126,7 @@ def _written(query: Query) -> str:
     return f"?{'&'.join(pairs)}" if pairs else ""
 
 
-def blocks_of(answer: http.client.HTTPResponse) -> Iterator[bytes]:
+def blocks_of(answer: BufferedIOBase) -> Iterator[bytes]:
     """The body of an answer, as it comes. Raises Interrupted."""
     while True:
         with interruptions("the site"):
@@ -146,7 +136,7 @@ def blocks_of(answer: http.client.HTTPResponse) -> Iterator[bytes]:
         yield block
 
 
-def records_of(answer: http.client.HTTPResponse) -> Iterator[Record]:
+def records_of(answer: BufferedIOBase) -> Iterator[Record]:
     """The records of an answer, with its END. Raises Interrupted for a stream that breaks off."""
     decoder = Decoder()
     with answer:
@@ -211,12 +201,3 @@ def interruptions(where: str) -> Iterator[None]:
         raise Interrupted(
             f"the connection to {where} broke: {told}", "is the site up, and reachable from here? Trying again goes on"
         ) from problem
-
-
-def _proxy_for(scheme: str, host: str) -> tuple[str, int] | None:
-    """The environment's HTTP proxy, where it applies."""
-    address = urllib.request.getproxies().get(scheme)
-    if not address or urllib.request.proxy_bypass(host):
-        return None
-    parts = urlsplit(address if "//" in address else f"//{address}")
-    return (parts.hostname, parts.port or 8080) if parts.hostname else None

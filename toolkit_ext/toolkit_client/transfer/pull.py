@@ -9,13 +9,13 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from http.client import HTTPResponse
+from io import BufferedIOBase
 from pathlib import Path
 
 from toolkit_client.errors import InvalidRequest, NotFound, ToolkitError
 from toolkit_client.transfer.beneath import FOLDER_FLAGS, Beneath
 from toolkit_client.transfer.compare import Comparison, Options, leave_out, without
-from toolkit_client.transfer.link import DataLink, Interrupted, Query, blocks_of
+from toolkit_client.transfer.link import Interrupted, Link, Query, blocks_of
 from toolkit_client.transfer.memory import keep_freed_memory
 from toolkit_client.transfer.outcome import PAUSES, Outcome, until_through
 from toolkit_client.transfer.paths import split_path, text_of_path
@@ -44,7 +44,7 @@ class _Pull:
 
     def __init__(
         self,
-        link: DataLink,
+        link: Link,
         ref: str,
         remote: bytes,
         version: str,
@@ -170,7 +170,7 @@ class _Pull:
     ) -> list[Entry]:
         """Fetch it, large files beside the rest; returns the folders that those went into."""
         written: dict[bytes, Entry] = {}
-        coming: tuple[list[Wanted], Future[HTTPResponse]] | None = None
+        coming: tuple[list[Wanted], Future[BufferedIOBase]] | None = None
         with ThreadPoolExecutor(1, thread_name_prefix="toolkit-ask") as asking:
             try:
                 # The next files are asked for before the last ones are read: the other end need not wait for us.
@@ -232,14 +232,14 @@ class _Pull:
         except OSError as error:
             outcome.problem(shown, f"cannot be removed here: {error.strerror or error}")
 
-    def _ask(self, batch: list[Wanted], staging: int) -> HTTPResponse:
+    def _ask(self, batch: list[Wanted], staging: int) -> BufferedIOBase:
         query: Query = {"path": self._remote, "version": self._version}
         return self._link.open("POST", self._ref, "pull", query=query, body=self._asked(batch, staging))
 
     def _read(
         self,
         batch: list[Wanted],
-        answer: HTTPResponse,
+        answer: BufferedIOBase,
         receiver: Receiver,
         outcome: Outcome,
         side: SideStreams[Sums] | None = None,
@@ -307,7 +307,7 @@ class _Pull:
             os.rmdir(STAGING, dir_fd=beneath.root)
 
 
-def _close_unread(coming: Future[HTTPResponse]) -> None:
+def _close_unread(coming: Future[BufferedIOBase]) -> None:
     if coming.exception() is None:
         coming.result().close()
 
@@ -330,7 +330,7 @@ def _kept(staging: int, entry: Entry) -> int:
 
 
 def pull(
-    link: DataLink,
+    link: Link,
     ref: str,
     remote: bytes,
     local: Path,

@@ -13,7 +13,7 @@ from typing import Any
 from toolkit_client.errors import InvalidRequest, NotFound
 from toolkit_client.transfer.beneath import Beneath
 from toolkit_client.transfer.compare import Comparison, Options, leave_out, without
-from toolkit_client.transfer.link import DataLink, Query, interruptions, records_of
+from toolkit_client.transfer.link import Link, Query, interruptions, records_of
 from toolkit_client.transfer.memory import keep_freed_memory
 from toolkit_client.transfer.outcome import PAUSES, Outcome, until_through
 from toolkit_client.transfer.paths import split_path, text_of_path
@@ -39,7 +39,7 @@ class Listing:
 
     def __init__(
         self,
-        link: DataLink,
+        link: Link,
         ref: str,
         *,
         problem: Problem = lambda path, why: None,
@@ -86,7 +86,7 @@ class _Push:
 
     def __init__(
         self,
-        link: DataLink,
+        link: Link,
         ref: str,
         local: bytes,
         file: bytes,
@@ -251,7 +251,7 @@ class _Push:
 
 
 def push(
-    link: DataLink,
+    link: Link,
     ref: str,
     local: Path,
     into: bytes = b"",

@@ -7,9 +7,16 @@ port. `ttyd` and `code-server` are entries of jupyter-server-proxy; its routes t
 
 from __future__ import annotations
 
-from toolkit_ext.apps.extension import load_apps
+from typing import Any
 
 __all__ = ["load_apps"]
+
+
+def load_apps(server: Any) -> None:
+    """Jupyter's hook for extensions. What it needs is loaded here: parts of this package are used without Jupyter, too."""
+    from toolkit_ext.apps import extension
+
+    extension.load_apps(server)
 
 
 def _jupyter_server_extension_points() -> list[dict[str, str]]:

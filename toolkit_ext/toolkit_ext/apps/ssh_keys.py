@@ -4,21 +4,26 @@
 - `id_container` is a pair of keys in the home: made once, so that jobs that share a home share it.
 - The user's own keys are those in ``.ssh/authorized_keys`` of the home, for which the data `.ssh` may be mounted.
 - A *guest* is a set of public keys that one caller hands in for its own connections.
+
+Several processes use these files: the job server, and those that begin connections (`exec_ssh`). Standard library only.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import hashlib
 import os
 import re
 import secrets
 import subprocess
 import threading
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from toolkit_ext.apps.places import RUNTIME, private_folder, session_environment
 
-__all__ = ["KeyProblem", "SshKeys", "public_keys"]
+__all__ = ["LONGEST_KEYS", "KeyProblem", "SshKeys", "agent_socket", "public_keys"]
 
 #: One line of a public key, without options: those could run programs.
 PUBLIC_KEY = re.compile(
@@ -27,6 +32,9 @@ PUBLIC_KEY = re.compile(
 LONGEST_KEYS = 64 * 1024
 #: Guests that are remembered; the oldest goes first.
 MOST_GUESTS = 1000
+#: Files of callers (`for_caller`) that stay; who comes again makes its own anew.
+MOST_CALLERS = 200
+_AGENT_NAME = re.compile(r"[A-Za-z0-9_-]{16,64}")
 #: sshd sets these itself.
 OWN_VARIABLES = frozenset({"HOME", "LOGNAME", "MAIL", "PWD", "OLDPWD", "SHELL", "SHLVL", "TERM", "USER", "_"})
 
@@ -52,6 +60,8 @@ PrintMotd no
 PrintLastLog no
 LogLevel ERROR
 LoginGraceTime 120
+ClientAliveInterval 60
+ClientAliveCountMax 60
 MaxSessions 100
 SetEnv {environment}
 """
@@ -80,33 +90,42 @@ class SshKeys:
         self._folder = private_folder() / "ssh"
         self._guests: dict[str, Path] = {}
         self._lock = threading.Lock()
-        #: The file whose public half is allowed: its identity on the disk.
-        self._pair: tuple[int, int] | None = None
 
     def prepare(self) -> None:
         """Make what is missing and put the permissions of the user's own keys right. Blocks. Raises `OSError`.
 
         Cheap when there is nothing to do, as before every connection but the first.
         """
-        with self._lock:
+        with self._lock, self._alone():
             put_permissions_right(self._home / ".ssh")
             config = self._folder / "sshd_config"
             if not config.exists():
-                self._folder.mkdir(mode=0o700, exist_ok=True)
                 make_key(self._folder / "host_key", "toolkit-job")
-                text = CONFIG.format(folder=self._folder, runtime=RUNTIME, environment=environment_words())
-                write_whole(config, text)
+                write_whole(config, self._config({}))
             with contextlib.suppress(OSError):  # the home may be read-only
                 self._allow_pair()
 
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """No other process makes these files meanwhile."""
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        with open(self._folder / "lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def _config(self, extra: Mapping[str, str]) -> str:
+        """sshd minds only the first `SetEnv`, so all variables stand in one."""
+        return CONFIG.format(folder=self._folder, runtime=RUNTIME, environment=environment_words(extra))
+
     def _allow_pair(self) -> None:
-        place = self._home / "id_container"
+        place, allowed = self._home / "id_container", self._folder / "authorized_keys"
         make_key(place, "id_container")
         place.chmod(0o600)
         status = place.stat()
-        if self._pair != (status.st_ino, status.st_mtime_ns):
-            write_whole(self._folder / "authorized_keys", public_half(place))
-            self._pair = (status.st_ino, status.st_mtime_ns)
+        #: The file whose public half is allowed: its identity on the disk.
+        identity = f"# {status.st_ino} {status.st_mtime_ns}\n"
+        if not allowed.exists() or not allowed.read_text().startswith(identity):
+            write_whole(allowed, identity + public_half(place))
 
     def host_key(self) -> str:
         """The public half, as ``ssh-ed25519 AAAA…``."""
@@ -130,12 +149,46 @@ class SshKeys:
 
     def command(self, guest: str = "") -> list[str]:
         """sshd for one connection, on its standard input and output."""
-        files = [self._folder / "authorized_keys", self._home / ".ssh/authorized_keys"]
-        if guest in self._guests:
-            files.append(self._guests[guest])
+        return self._sshd(self._folder / "sshd_config", self._guests.get(guest))
+
+    def for_caller(self, text: str, agent: str = "") -> list[str]:
+        """The same for a caller that hands its public keys in with its connection; `agent` names the caller's own agent, whose
+        socket its sessions are told (see `agent_socket`).
+
+        Raises:
+            KeyProblem: these are no keys, or this is no name.
+            OSError: the files cannot be written.
+        """
+        keys = "".join(f"{line}\n" for line in public_keys(text))
+        allowed = self._keep("keys", keys) if keys else None
+        if not agent:
+            return self._sshd(self._folder / "sshd_config", allowed)
+        config = self._keep("config", self._config({"SSH_AUTH_SOCK": str(agent_socket(agent))}))
+        return self._sshd(config, allowed)
+
+    def _keep(self, kind: str, text: str) -> Path:
+        """A caller's file, named by its content. The oldest ones go: each is read at the beginning of a connection only."""
+        place = self._folder / f"caller-{kind}-{hashlib.sha256(text.encode()).hexdigest()[:32]}"
+        with self._lock, self._alone():
+            if not place.exists():
+                write_whole(place, text)
+            os.utime(place)
+            others = sorted(self._folder.glob("caller-*"), key=lambda path: path.stat().st_mtime_ns)
+            for old in others[:-MOST_CALLERS]:
+                old.unlink(missing_ok=True)
+        return place
+
+    def _sshd(self, config: Path, more: Path | None) -> list[str]:
+        files = [self._folder / "authorized_keys", self._home / ".ssh/authorized_keys", *([more] if more else [])]
         allowed = " ".join(f'"{path}"' for path in files)
-        sshd = f"{RUNTIME}/base/libexec/sshd"
-        return [sshd, "-i", "-e", "-f", str(self._folder / "sshd_config"), "-o", f"AuthorizedKeysFile={allowed}"]
+        return [f"{RUNTIME}/base/libexec/sshd", "-i", "-e", "-f", str(config), "-o", f"AuthorizedKeysFile={allowed}"]
+
+
+def agent_socket(name: str) -> Path:
+    """Where a caller's agent is, as long as the caller has it passed on (`agent_relay`). Raises `KeyProblem`."""
+    if not _AGENT_NAME.fullmatch(name):
+        raise KeyProblem(f"not the name of an agent: {name[:60]!r}")
+    return private_folder() / f"agent-{name}"
 
 
 def write_whole(place: Path, text: str) -> None:
@@ -172,9 +225,9 @@ def put_permissions_right(folder: Path) -> None:
                 path.chmod(0o700 if path.is_dir() else 0o644 if open_to_all else 0o600)
 
 
-def environment_words() -> str:
+def environment_words(extra: Mapping[str, str]) -> str:
     """The job's environment in the words of `SetEnv`. A value of several lines has no form there and is left out."""
-    variables = {**os.environ, **session_environment()}
+    variables = {**os.environ, **session_environment(), **extra}
     words = []
     for name, value in sorted(variables.items()):
         if name in OWN_VARIABLES or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) or re.search(r"[\n\r\0]", value):

@@ -1,4 +1,4 @@
-"""A connection from the gate: who it is for, then a command's frames, or the bytes of one of the job's own ports."""
+"""A connection from the gate: who it is for, then a command's frames, or the bytes of one of the job's own ports, or of ssh."""
 
 from __future__ import annotations
 
@@ -52,6 +52,8 @@ class Sessions(Protocol):
     ) -> Session: ...
 
     def connect(self, link: Link, port: int) -> None: ...
+
+    def ssh(self, link: Link) -> None: ...
 
     def gone(self, link: Link) -> None: ...
 
@@ -117,16 +119,19 @@ class Link:
             asked = json.loads(line)
             given = str(asked["secret"])
             self._user = str(asked["user"])
-            port = int(asked.get("port", 0))
+            port, ssh = int(asked.get("port", 0)), asked.get("ssh") is True
         except (ValueError, TypeError, KeyError, RecursionError):
-            given, port = "", 0
+            given, port, ssh = "", 0, False
         if not hmac.compare_digest(given.encode("utf-8", "surrogatepass"), self._secret.encode()):
             self.close()
             return
-        if port:
+        if port or ssh:
             self._loop.forget(self._fd)
             self._closed = True  # as far as this class goes
-            self._sessions.connect(self, port)
+            if ssh:
+                self._sessions.ssh(self)
+            else:
+                self._sessions.connect(self, port)
             return
         self._decoder = Decoder()
         self.send(b"ok\n")
@@ -134,7 +139,7 @@ class Link:
             self._take(rest)
 
     def release(self) -> socket.socket:
-        """The connection, for a port's bytes."""
+        """The connection, for a port's bytes or ssh's."""
         return self._connection
 
     def _read_frames(self, decoder: Decoder, data: bytes) -> None:

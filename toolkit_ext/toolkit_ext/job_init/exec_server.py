@@ -6,6 +6,7 @@ frames are here, in an image with a shell or without. It ends when nobody has ne
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
@@ -22,9 +23,9 @@ from toolkit_ext.job_init.exec_session import Session
 from toolkit_ext.job_init.exec_splice import Splice
 from toolkit_ext.job_init.run_file import Run
 
-__all__ = ["MOST_LINKS", "MOST_SESSIONS", "ExecServer", "serve"]
+__all__ = ["MOST_LINKS", "MOST_SESSIONS", "MOST_SSH", "ExecServer", "serve"]
 
-MOST_SESSIONS, MOST_LINKS = 256, 1024
+MOST_SESSIONS, MOST_LINKS, MOST_SSH = 256, 1024, 256
 #: Bytes in each direction that are kept for a session: the first few, and the others.
 WINDOWS = (2**20, 256 * 1024)
 WIDE_SESSIONS = 24
@@ -45,6 +46,8 @@ class ExecServer:
         self._by_pid: dict[int, Session] = {}
         self._links: set[Link] = set()
         self._splices: set[Splice] = set()
+        #: Processes that serve a connection of ssh's each.
+        self._ssh: set[int] = set()
         self._busy_at = time.monotonic()
         listener.setblocking(False)
         self._loop.watch(listener.fileno(), IN, self._accept)
@@ -52,7 +55,7 @@ class ExecServer:
     def run_until_idle(self) -> None:
         while True:
             now = time.monotonic()
-            if self._sessions or self._links or self._splices:
+            if self._sessions or self._links or self._splices or self._ssh:
                 self._busy_at = now
             elif now >= self._busy_at + IDLE_S:
                 return
@@ -89,6 +92,7 @@ class ExecServer:
             self._links.add(Link(self._loop, connection, self._run.secret, self))
 
     def _child_ended(self, pid: int, code: int) -> None:
+        self._ssh.discard(pid)
         session = self._by_pid.pop(pid, None)
         if session is not None:
             session.ended(code)
@@ -158,6 +162,18 @@ class ExecServer:
             return
         splice = Splice(self._loop, connection, ["127.0.0.1", own, "::1"], port, self._splices.discard)
         self._splices.add(splice)
+
+    def ssh(self, link: Link) -> None:
+        """Give the link's connection to a process that becomes its sshd."""
+        from toolkit_ext.job_init.exec_ssh import start_ssh  # commands do not need it
+
+        self._links.discard(link)
+        with link.release() as connection, contextlib.suppress(BlockingIOError):
+            if len(self._ssh) >= MOST_SSH:
+                connection.send(f"refused: {MOST_SSH} ssh connections are open in this job already\n".encode())
+                return
+            connection.send(b"ssh\n")
+            self._ssh.add(start_ssh(connection, self._environment))
 
     def gone(self, link: Link) -> None:
         self._links.discard(link)

@@ -6,16 +6,16 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Iterator
-from typing import Any
 
 from aiohttp import web
 
 from toolkit_client.errors import InvalidRequest, NotFound, ServiceUnavailable
 from toolkit_client.transfer.beneath import Beneath
 from toolkit_client.transfer.paths import text_of_path
-from toolkit_client.transfer.receiver import PARTIAL, Receiver
-from toolkit_client.transfer.records import BEGIN, CONTENT_TYPE, END, ENTRY, NOTE, Decoder, Encoder
-from toolkit_client.transfer.sender import Sender, Wanted, digest_of, open_file
+from toolkit_client.transfer.receiver import Receiver
+from toolkit_client.transfer.records import CONTENT_TYPE, NOTE, Encoder
+from toolkit_client.transfer.sender import Sender, digest_of, open_file
+from toolkit_client.transfer.serving import asked_for, half_sent, listing_blocks, sums_of
 from toolkit_client.transfer.walk import FILE, Entry, entry_at, order, walk
 from toolkit_hub.domain import data_usage
 from toolkit_hub.domain.data_content import record_change
@@ -28,10 +28,8 @@ __all__ = ["CHANGED", "COMMITTED", "NEW", "listing", "pull", "push"]
 
 #: Marks of an entry in a listing: how it stands to the newest version.
 NEW, CHANGED, COMMITTED = 1, 2, 3
-_BLOCK = 128 * 1024
 #: A request for files to pull; the client asks for some thousand at a time.
 _LONGEST_ASKED = 16 * 2**20
-_MOST_PARTIALS = 1000
 _HEADERS = {"Content-Type": CONTENT_TYPE, "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
@@ -69,26 +67,13 @@ class _Listing:
         self._notes: list[bytes] = []
 
     def blocks(self) -> Iterator[bytes]:
-        encoder = Encoder()
-        files = size = 0
         with self._volume.beneath() as beneath:
-            parts = [encoder.note(NOTE, {"partials": self._half_sent()})] if self._partials else []
-            length = 0
-            for entry, mark in self._marked(beneath):
-                if self._notes:  # before what follows them: nobody takes for gone what could not be read
-                    parts += self._notes
-                    self._notes.clear()
-                if entry.kind == FILE:
-                    files += 1
-                    size += entry.size
-                parts.append(encoder.entry(ENTRY, entry, self._digest(beneath, entry), mark=mark))
-                length += len(parts[-1])
-                if length >= _BLOCK:
-                    yield b"".join(parts)
-                    parts, length = [], 0
-            parts += self._notes
-            parts.append(encoder.note(END, {"files": files, "bytes": size}))
-            yield b"".join(parts)
+            yield from listing_blocks(
+                self._marked(beneath),
+                notes=self._notes,
+                digest=lambda entry: self._digest(beneath, entry),
+                partials=half_sent(self._volume.staging) if self._partials else None,
+            )
 
     def _marked(self, beneath: Beneath) -> Iterator[tuple[Entry, int]]:
         """The entries by their paths in the data's folder that is listed, each with its status."""
@@ -157,14 +142,6 @@ class _Listing:
         below = path[len(self._path) + 1 :] if self._path else path
         self._notes.append(Encoder.note(NOTE, {"path": text_of_path(below), "problem": why}))
 
-    def _half_sent(self) -> dict[str, int]:
-        found: dict[str, int] = {}
-        for name in os.listdir(self._volume.staging):
-            if name.startswith(PARTIAL) and len(found) < _MOST_PARTIALS:
-                size = os.stat(name, dir_fd=self._volume.staging, follow_symlinks=False).st_size
-                found[name.removeprefix(PARTIAL)] = size
-        return found
-
 
 def _with_status(live: Iterator[Entry], committed: Iterator[Entry]) -> Iterator[tuple[Entry, int]]:
     """Each live entry, and how it stands to what was committed: both come in the order of a walk."""
@@ -193,7 +170,7 @@ def _as_committed(entry: Entry, old: Entry) -> bool:
 async def pull(call: DataCall) -> web.StreamResponse:
     """The files that the body names, from where the caller has them already."""
     asked = await call.body(_LONGEST_ASKED)
-    wanted = list(_asked_for(asked, as_entry=call.text("version") not in ("", "empty")))
+    wanted = list(asked_for(asked, as_entry=call.text("version") not in ("", "empty")))
     volume = await call.volume()
     try:
         beneath = await call.threads.run(volume.at, call.path())
@@ -204,19 +181,6 @@ async def pull(call: DataCall) -> web.StreamResponse:
             await call.threads.run(beneath.close)
     finally:
         await asyncio.to_thread(volume.close)
-
-
-def _asked_for(asked: bytes, *, as_entry: bool) -> Iterator[Wanted]:
-    decoder = Decoder()
-    for record in decoder.feed(asked):
-        if record.type == BEGIN:
-            yield Wanted(record.entry, record.number, as_entry=as_entry)
-        elif record.type == ENTRY:
-            yield Wanted(record.entry, only_mode=True)
-        elif record.type != END:
-            raise InvalidRequest("what is asked for are entries, and offsets in them", "")
-    if not decoder.ended:
-        raise InvalidRequest("the list of what is asked for breaks off", "")
 
 
 # --- push ---------------------------------------------------------------------------------------------------------------
@@ -270,7 +234,7 @@ class _Push:
             await call.threads.run(beneath.close)
             with contextlib.suppress(ServiceUnavailable):  # the next measurement finds it
                 await self._note(receiver, last=True)
-        return web.json_response(_sums(receiver))
+        return web.json_response(sums_of(receiver))
 
     async def _note(self, receiver: Receiver, *, last: bool = False) -> None:
         """Count what has arrived to the account's use; at the end, tell what was changed."""
@@ -283,15 +247,3 @@ class _Push:
         if last and (sums.files or sums.removed or sums.inodes):
             facts = {"files": sums.files, "bytes": sums.size, "removed": sums.removed}
             await store.write(record_change, self._call.actor, "data.pushed", place, self._path, facts)
-
-
-def _sums(receiver: Receiver) -> dict[str, Any]:
-    sums = receiver.sums
-    return {
-        "files": sums.files,
-        "bytes": sums.size,
-        "removed": sums.removed,
-        "problemCount": sums.problem_count,
-        "problems": sums.problems,
-        "changed": sums.changed,
-    }
