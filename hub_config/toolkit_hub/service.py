@@ -209,6 +209,7 @@ def site_of(settings: Toolkit) -> Site:
         stop_grace=settings.stop_grace,
         allowed_images=None if settings.allowed_images is None else tuple(settings.allowed_images),
         max_run_time=settings.max_run_time,
+        array_limit=settings.array_limit,
     )
 
 

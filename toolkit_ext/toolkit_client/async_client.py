@@ -42,7 +42,7 @@ from toolkit_client.log_trail import LogTrail
 from toolkit_client.trails import EventTrail, Notice, Trail
 
 if TYPE_CHECKING:
-    from toolkit_client.models import Event, Job, JobPatch, JobSpec, Me, QueueStatus
+    from toolkit_client.models import Event, Job, JobPatch, JobSpec, KilledJob, Me, QueueStatus
 
 __all__ = ["AsyncClient", "AsyncJobs", "AsyncServers"]
 
@@ -182,7 +182,7 @@ class AsyncJobs:
     async def get(self, ref: str) -> Job:
         return await self._client.call(calls.get_job(ref))
 
-    async def kill(self, ref: str) -> Job:
+    async def kill(self, ref: str) -> KilledJob:
         return await self._client.call(calls.kill_job(ref))
 
     async def change(self, ref: str, changes: JobPatch | Mapping[str, Any]) -> Job:

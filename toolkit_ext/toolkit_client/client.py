@@ -47,7 +47,7 @@ from toolkit_client.trails import EventTrail, Notice, Trail
 
 if TYPE_CHECKING:
     from toolkit_client.exec.commands import JobCommands
-    from toolkit_client.models import Event, Job, JobPatch, JobSpec, Me, QueueStatus
+    from toolkit_client.models import Event, Job, JobPatch, JobSpec, KilledJob, Me, QueueStatus
 
 __all__ = ["Client", "Jobs", "Servers"]
 
@@ -178,7 +178,8 @@ class Jobs:
         self._client = client
 
     def submit(self, spec: JobSpec | Mapping[str, Any], idempotency_key: str | None = None) -> Job:
-        """Submits a job; two calls with the same key give the same job."""
+        """Submits a job; two calls with the same key give the same job. With ``array`` in the spec it makes one job for each
+        index; what is returned stands for all of them, and `list(array=…)` gives each."""
         return self._client.call(calls.submit_job(spec, idempotency_key))
 
     def list(self, *, limit: int | None = None, **filters: Any) -> list[Job]:
@@ -197,8 +198,9 @@ class Jobs:
         """`ref` is an id, a full name, or a bare name in the caller's home account."""
         return self._client.call(calls.get_job(ref))
 
-    def kill(self, ref: str) -> Job:
-        """Asks for the job's end; raises `Conflict` if it has ended already."""
+    def kill(self, ref: str) -> KilledJob:
+        """Asks for the end of the job, or of all jobs of an array, and of what they have submitted; raises `Conflict` if it
+        has ended already."""
         return self._client.call(calls.kill_job(ref))
 
     def change(self, ref: str, changes: JobPatch | Mapping[str, Any]) -> Job:

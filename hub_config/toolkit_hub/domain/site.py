@@ -12,7 +12,7 @@ __all__ = ["Site"]
 @dataclass(frozen=True)
 class Site:
     """Limits, defaults and addresses. `total` is what admission gives out (over-commit included); `max_run_time` in
-    seconds is the limit of jobs that name none."""
+    seconds is the limit of jobs that name none; `array_limit` is how many jobs an array may have."""
 
     total: Amount
     default_image: str
@@ -24,6 +24,7 @@ class Site:
     stop_grace: int
     allowed_images: tuple[str, ...] | None = None
     max_run_time: int = 172800
+    array_limit: int = 1000
 
     def job_host(self, job_id: str, suffix: str = "") -> str:
         """Address of a job's host; `suffix` is `-lab` or `-PORT`."""

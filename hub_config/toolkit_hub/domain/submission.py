@@ -14,6 +14,7 @@ from toolkit_hub.domain.resolve import find_role
 from toolkit_hub.domain.site import Site
 from toolkit_hub.queue.plan import Amount, impossible
 from toolkit_hub.store.access_tables import Role
+from toolkit_hub.store.order_tables import JobArray
 from toolkit_hub.store.tables import Account, Job, User
 
 __all__ = [
@@ -73,8 +74,16 @@ def name_holder(session: Session, account: Account, name: str) -> Job | None:
 
 
 def check_name(session: Session, account: Account, name: str | None, but: Job | None = None) -> None:
-    """Raises `Conflict` when a living job of the account, other than `but`, has the name."""
+    """Raises `Conflict` when a living job of the account, other than `but`, or a living array has the name."""
     holder = name_holder(session, account, name) if name is not None else None
+    array = select(JobArray.id).where(
+        JobArray.account_id == account.id, JobArray.name == name, JobArray.ended.is_(None)
+    )
+    if name is not None and session.scalar(array) is not None:
+        raise Conflict(
+            f"the name {name} is in use in {account.full_name} by an array of jobs",
+            "choose another name, or kill the array; the name is free when all of its jobs have ended",
+        )
     if holder is not None and holder is not but:
         raise Conflict(
             f"the name {name} is in use in {account.full_name} by job {holder.id}",

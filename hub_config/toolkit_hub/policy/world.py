@@ -44,7 +44,8 @@ class Subject:
     """Who asks: a user, a role (by its key), or a job (by its own token).
 
     `own` are rights that need no policy: a job's on itself. `also` is the role whose rights a job's token has besides.
-    `stopped` says why every decision is no (locked, disabled); empty: it is not.
+    `stopped` says why every decision is no (locked, disabled); empty: it is not. `carried_by`: of a user, the id of the job
+    whose token acts for them, which may do less than they themselves.
     """
 
     id: str
@@ -53,6 +54,7 @@ class Subject:
     stopped: str = ""
     own: tuple[Atom, ...] = ()
     also: str | None = None
+    carried_by: str = ""
 
     @property
     def roots(self) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from toolkit_client.errors import ServiceUnavailable
 from toolkit_hub import clock
-from toolkit_hub.domain import runs, time_limits
+from toolkit_hub.domain import dependencies, runs, time_limits
 from toolkit_hub.domain.site import Site
 from toolkit_hub.queue.plan import plan
 from toolkit_hub.queue.reconciler import Reconciler
@@ -37,6 +37,8 @@ class QueueLoop:
         self._tasks: list[asyncio.Task[None]] = []
         self._stopped = threading.Event()
         self._look_now = asyncio.Event()
+        #: Runs of children that are being stopped, and that the reconciler has been told of.
+        self._stopping: set[str] = set()
 
     def start(self) -> None:
         loops = (
@@ -65,9 +67,11 @@ class QueueLoop:
         self._reconciler.peaks.close()
 
     async def _admit_forever(self) -> None:
+        await self._end_stranded()
         while True:
             self._reconciler.changed.clear()
             try:
+                await self._stop_children()
                 for run_id in await self._store.write(admit_now, self._site):
                     self._reconciler.poke(run_id)
             except Exception:
@@ -76,6 +80,19 @@ class QueueLoop:
                 await asyncio.sleep(1)
                 continue
             await self._reconciler.changed.wait()
+
+    async def _end_stranded(self) -> None:
+        try:
+            await self._store.write(runs.end_stranded)
+        except Exception:
+            log.exception("looking for jobs that should have ended failed")
+
+    async def _stop_children(self) -> None:
+        """Children that end with their parent are turned to their end with it, in its row's transaction; here they stop."""
+        stopping = set(await self._store.read(runs.stopping_children))
+        for run_id in stopping - self._stopping:
+            self._reconciler.poke_cancelled(run_id)
+        self._stopping = stopping
 
     async def _reconcile_forever(self) -> None:
         while True:
@@ -139,6 +156,7 @@ class QueueLoop:
 
 def admit_now(session: Session, site: Site) -> list[str]:
     """Plan on the rows as they are, and carry the plan out in the same transaction."""
+    runs.set_reasons(session, dependencies.changed_reasons(session))
     queue = runs.waiting(session)
     if not queue:
         return []

@@ -1,6 +1,6 @@
 """Rows and transactions. No rules here: those are in `toolkit_hub.domain` and `toolkit_hub.policy`."""
 
-from . import access_tables, data_tables  # all tables of one metadata, whichever module is imported first
+from . import access_tables, data_tables, order_tables  # all tables of one metadata, whichever module is imported first
 from .store import Store
 
-__all__ = ["Store", "access_tables", "data_tables"]
+__all__ = ["Store", "access_tables", "data_tables", "order_tables"]

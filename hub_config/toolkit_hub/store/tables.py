@@ -183,6 +183,10 @@ class Job(Base):
     tags: Mapped[list[Any]] = mapped_column(JSON, default=list)
     retry_of: Mapped[str | None] = mapped_column(ForeignKey("jobs.id"), doc="the job that this one repeats")
     role_id: Mapped[str | None] = mapped_column(String(36), doc="the role whose rights the job's own token has")
+    parent_id: Mapped[str | None] = mapped_column(String(36), index=True, doc="the job that submitted it")
+    detached: Mapped[bool] = mapped_column(default=False, doc="goes on when its parent has ended")
+    array_id: Mapped[str | None] = mapped_column(String(36), index=True, doc="the array that it is an element of")
+    array_index: Mapped[int | None] = mapped_column(Integer)
     spec: Mapped[dict[str, Any]] = mapped_column(doc="the JobSpec as submitted, defaults filled in")
     created: Mapped[datetime]
 
