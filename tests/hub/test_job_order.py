@@ -33,9 +33,8 @@ def submit(site: RunningSite, *command: str, **spec: Any) -> Job:
 def test_a_chain_and_what_a_failure_takes_with_it(site: RunningSite) -> None:
     mark = uuid4().hex[:8]
     first = submit(site, "sh", "-c", "while [ ! -e /tmp/go ]; do sleep 0.05; done", name=f"a-{mark}")
-    made = site.cli(
-        "job", "submit", "--name", f"b-{mark}", "--after", f"a-{mark}", "--cpu", "0.1", "--field", "id", "--", "sh", "-c", "exit 3"
-    )  # fmt: skip
+    options = ("--name", f"b-{mark}", "--after", f"a-{mark}", "--cpu", "0.1", "--field", "id")
+    made = site.cli("job", "submit", *options, "--", "sh", "-c", "exit 3")
     assert made.returncode == 0, made.stderr
     second = made.stdout.strip()
     third = submit(site, "true", after=[f"b-{mark}"])
@@ -82,6 +81,9 @@ def test_an_array_runs_so_many_at_once_and_each_sees_its_index(site: RunningSite
         held = sum(1 for begin, end in holds if begin is not None and end is not None and begin <= moment < end)
         assert held <= 2
     assert site.wait_state(after.id, "SUCCEEDED").alive is False
+    assert "array: 0-5%2\n" in site.cli("job", "info", "--job-spec", name).stdout
+    told = site.cli("job", "retry", name)
+    assert f"`toolkit job retry {name}:0`" in told.stderr
     told = site.cli("job", "logs", name)
     assert told.returncode != 0
     assert f"{name}:0" in told.stderr
@@ -100,7 +102,7 @@ def test_an_array_is_killed_as_a_whole(site: RunningSite) -> None:
 
 
 def test_children_end_with_their_parent_and_detached_ones_live(site: RunningSite, api: httpx.Client) -> None:
-    script = f"{SUBMIT} -- sleep 300; {SUBMIT} --detach -- sleep 300; echo done; sleep 300"
+    script = f"{SUBMIT} -- sleep 300 2>&1; {SUBMIT} --detach -- sleep 300; echo done; sleep 300"
     parent = submit(site, "sh", "-c", script, role="acme.admin.user")
     with site.client() as client:
         stream = client.jobs.logs(parent.id, follow=True)
@@ -108,8 +110,8 @@ def test_children_end_with_their_parent_and_detached_ones_live(site: RunningSite
         while b"done\n" not in text:
             text += next(stream)
         child, free = (job for job in reversed(client.jobs.list(family=parent.id)) if job.id != parent.id)
-    lines = text.decode().split()
-    assert lines == [child.id, free.id, "done"]
+    hint = f"it ends with job {parent.id}, which has submitted it; --detach lets it go on"
+    assert sorted(text.decode().splitlines()) == sorted([child.id, hint, free.id, "done"])
     assert (child.parent_id, child.detach, free.detach) == (parent.id, False, True)
     for job in (child, free):
         site.wait_state(job.id, "RUNNING")

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from sqlalchemy import delete, func, or_, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session, aliased
 
 from toolkit_client.errors import Conflict
@@ -28,7 +28,6 @@ from toolkit_hub.store.tables import Account, Job, Run
 
 __all__ = ["Waits", "after_end", "changed_reasons", "resolve_after", "retried", "unmet", "unsettled"]
 
-_HOLDING = (JobState.QUEUED.value, JobState.RUNNING.value, JobState.CANCELLING.value)
 _ENDINGS = {JobState.FAILED: "failed", JobState.CANCELLED: "was cancelled", JobState.INTERRUPTED: "was interrupted"}
 #: How the reason of a job begins that was cancelled for another one: of a chain the cause is kept, not each link.
 _LINK = re.compile(r"job \S+(?: \(\S+\))? was cancelled: ")
@@ -163,60 +162,57 @@ def _held_back(session: Session) -> list[_HeldBack]:
 
 
 _On = aliased(Job)
-_WAITING = (
+_ROWS = (
     select(
-        Run.id,
-        Run.state_info,
+        JobDependency.job_id,
         JobDependency.condition,
         JobDependency.on_job_id,
         JobDependency.on_array_id,
-        func.coalesce(_On.name, JobArray.name).label("name"),
+        func.coalesce(_On.name, JobArray.name),
     )
-    .join(Run, Run.job_id == JobDependency.job_id)
     .outerjoin(_On, _On.id == JobDependency.on_job_id)
     .outerjoin(JobArray, JobArray.id == JobDependency.on_array_id)
-    .where(Run.state == JobState.QUEUING)
-    .order_by(Run.id, JobDependency.position)
+    .order_by(JobDependency.job_id, JobDependency.position)
 )
+#: Here and below the state stands in a form that no index serves, and what comes first is asked for first: else a database
+#: begins with all runs that wait for room, or with all that there ever were.
+_RUNS = select(Run.job_id, Run.id, Run.state_info).where(func.coalesce(Run.state, "") == JobState.QUEUING)
 
 
 def _waiting_for_others(session: Session) -> Iterator[_HeldBack]:
     reasons: dict[str, list[str]] = {}
-    told = {}
-    for run_id, info, condition, on_job, on_array, name in session.execute(_WAITING):
+    for job_id, condition, on_job, on_array, name in session.execute(_ROWS):
         kind, id_ = ("job", on_job) if on_job else ("array", on_array)
-        reasons.setdefault(run_id, []).append(_reason(f"{kind} {f'{name} ({id_})' if name else id_}", condition))
-        told[run_id] = info
-    for run_id, found in reasons.items():
-        yield _HeldBack(run_id, told[run_id], _reasons(found))
+        reasons.setdefault(job_id, []).append(_reason(f"{kind} {f'{name} ({id_})' if name else id_}", condition))
+    for job_ids in batched(reasons):
+        for job_id, run_id, told in session.execute(_RUNS.where(Run.job_id.in_(job_ids))):
+            yield _HeldBack(run_id, told, _reasons(reasons[job_id]))
 
 
+_LIMITED = select(JobArray.id, JobArray.at_once).where(JobArray.ended.is_(None), JobArray.at_once.is_not(None))
 #: The order is that of the indices, but for those that are done again.
-_LIMITED = (
-    select(Run.id, Run.state_info, Job.array_id, JobArray.at_once, Run.state)
-    .join(Job, Job.id == Run.job_id)
-    .join(JobArray, JobArray.id == Job.array_id)
-    .where(
-        JobArray.ended.is_(None),
-        JobArray.at_once.is_not(None),
-        or_(Run.state == JobState.QUEUING, Run.state.in_(_HOLDING)),
-    )
+_ELEMENTS = (
+    select(Job.array_id, Run.id, Run.state, Run.state_info)
+    .join(Run, Run.job_id == Job.id)
+    .where(func.coalesce(Run.state, "").in_(tuple(ALIVE_STATES)))
     .order_by(Job.seq)
 )
 
 
 def _above_array_limits(session: Session) -> Iterator[_HeldBack]:
-    rows = session.execute(_LIMITED).all()
-    room: dict[str, int] = {}
-    for row in rows:
-        room[row.array_id] = room.get(row.array_id, row.at_once) - (row.state != JobState.QUEUING)
-    for row in rows:
-        if row.state != JobState.QUEUING:
-            continue
-        if room[row.array_id] > 0:
-            room[row.array_id] -= 1
-        else:
-            yield _HeldBack(row.id, row.state_info, arrays.limit_reason(row.at_once))
+    limits = dict([(array_id, at_once or 0) for array_id, at_once in session.execute(_LIMITED)])  # noqa: C404
+    for array_ids in batched(limits):
+        rows = session.execute(_ELEMENTS.where(Job.array_id.in_(array_ids))).all()
+        room = {array_id: limits[array_id] for array_id in array_ids}
+        for row in rows:
+            room[row.array_id or ""] -= row.state != JobState.QUEUING
+        for array_id, run_id, state, told in rows:
+            if state != JobState.QUEUING:
+                continue
+            if room[array_id or ""] > 0:
+                room[array_id or ""] -= 1
+            else:
+                yield _HeldBack(run_id, told, arrays.limit_reason(limits[array_id or ""]))
 
 
 # --- words ------------------------------------------------------------------------------------------------------------

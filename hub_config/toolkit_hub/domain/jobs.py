@@ -194,7 +194,7 @@ def _new_array(
     first = _new_job(
         session, site, actor, account, first_spec, replace(origin, array_id=array.id, array_index=indices[0])
     )
-    array.spec = {**first.spec, "name": spec.name, "array": spec.array}
+    array.spec = {**first.spec, "name": spec.name, "array": spec.array, "maxRunTime": first.max_run_time}
     for job in arrays.multiply(session, actor, array, first, indices[1:]):
         runs.append_run(session, job, owner=first.runs[-1].owner)
     session.flush()
@@ -299,11 +299,11 @@ def look_up(session: Session, site: Site, actor: Actor, reference: str) -> WireJ
 def image_of(session: Session, actor: Actor, reference: str) -> str | None:
     """The image reference of a job that the actor may see; None when there is none."""
     try:
-        job = find_job(session, actor, reference)
-        authorise(session, actor, "job:get", job.urn)
+        found = find_job_or_array(session, actor, reference)
+        authorise(session, actor, "job:get", found.urn)
     except NotFound:
         return None
-    return job.image
+    return found.image if isinstance(found, Job) else None
 
 
 # --- changing and ending ----------------------------------------------------------------------------------------------

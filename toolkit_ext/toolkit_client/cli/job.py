@@ -115,7 +115,7 @@ def kill(state: State, refs: tuple[str, ...], last: bool, output: Output) -> int
     if killed:
         output.show(killed)
     for one in killed:
-        if one["killed"] > 1:
+        if one.get("killed", 1) > 1:
             what = "jobs of the array and of their families" if one["kind"] == "array" else "jobs, with its family,"
             click.echo(escape(f"{one['name'] or one['id']}: {one['killed']} {what} end"), err=True)
     return code
