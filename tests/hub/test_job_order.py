@@ -14,9 +14,12 @@ from toolkit_client.models import Job
 
 pytestmark = pytest.mark.engine
 API = "/services/toolkit/api/v1"
-SMALL = {"cpu": 0.1, "mem": 0.1}
+SMALL = {"cpu": 0.5, "mem": 0.1}
+#: For jobs that run the toolkit itself.
+ROOM = {"cpu": 1, "mem": 0.5}
 #: A child that is submitted by a job: with the toolkit of the runtime folder and the job's own token.
-SUBMIT = "toolkit job submit --cpu 0.1 --mem 0.1 --field id"
+TOOLKIT = "/opt/toolkit/bin/toolkit"
+SUBMIT = f"{TOOLKIT} job submit --cpu 0.5 --mem 0.1 --field id"
 
 
 @pytest.fixture
@@ -33,7 +36,7 @@ def submit(site: RunningSite, *command: str, **spec: Any) -> Job:
 def test_a_chain_and_what_a_failure_takes_with_it(site: RunningSite) -> None:
     mark = uuid4().hex[:8]
     first = submit(site, "sh", "-c", "while [ ! -e /tmp/go ]; do sleep 0.05; done", name=f"a-{mark}")
-    options = ("--name", f"b-{mark}", "--after", f"a-{mark}", "--cpu", "0.1", "--field", "id")
+    options = ("--name", f"b-{mark}", "--after", f"a-{mark}", "--cpu", "0.5", "--field", "id")
     made = site.cli("job", "submit", *options, "--", "sh", "-c", "exit 3")
     assert made.returncode == 0, made.stderr
     second = made.stdout.strip()
@@ -42,7 +45,9 @@ def test_a_chain_and_what_a_failure_takes_with_it(site: RunningSite) -> None:
     why = site.cli("job", "get", second, "--field", "stateInfo").stdout
     assert why == f"waiting for job a-{mark} ({first.id}) to succeed\n"
     site.wait_state(first.id, "RUNNING")
-    assert site.cli("job", "exec", first.id, "touch", "/tmp/go").returncode == 0
+    wait_until(
+        lambda: site.cli("job", "exec", first.id, "touch", "/tmp/go").returncode == 0, "the first job to let itself end"
+    )
     site.wait_state(first.id, "SUCCEEDED")
     ended = site.wait_state(second, "FAILED")
     assert ended.runs[0].started is not None
@@ -61,7 +66,7 @@ def test_a_chain_and_what_a_failure_takes_with_it(site: RunningSite) -> None:
 def test_an_array_runs_so_many_at_once_and_each_sees_its_index(site: RunningSite) -> None:
     name = f"sweep-{uuid4().hex[:8]}"
     script = "echo $TOOLKIT_ARRAY_INDEX $EAI_ARRAY_INDEX $TOOLKIT_ARRAY_SIZE $TOOLKIT_ARRAY_JOB_ID; sleep 0.5"
-    options = ("--array", "0-5%2", "--name", name, "--cpu", "0.1", "--mem", "0.1")
+    options = ("--array", "0-5%2", "--name", name, "--cpu", "0.5", "--mem", "0.1")
     made = site.cli("job", "submit", *options, "--", "sh", "-c", script)
     assert made.returncode == 0, made.stderr
     header, row = made.stdout.splitlines()
@@ -91,7 +96,7 @@ def test_an_array_runs_so_many_at_once_and_each_sees_its_index(site: RunningSite
 
 def test_an_array_is_killed_as_a_whole(site: RunningSite) -> None:
     made = site.cli(
-        "job", "submit", "--array", "1-4%2", "--cpu", "0.1", "--mem", "0.1", "--field", "id", "--", "sleep", "300"
+        "job", "submit", "--array", "1-4%2", "--cpu", "0.5", "--mem", "0.1", "--field", "id", "--", "sleep", "300"
     )
     array = made.stdout.strip()
     site.wait_state(array, "RUNNING")
@@ -103,13 +108,15 @@ def test_an_array_is_killed_as_a_whole(site: RunningSite) -> None:
 
 def test_children_end_with_their_parent_and_detached_ones_live(site: RunningSite, api: httpx.Client) -> None:
     script = f"{SUBMIT} -- sleep 300 2>&1; {SUBMIT} --detach -- sleep 300; echo done; sleep 300"
-    parent = submit(site, "sh", "-c", script, role="acme.admin.user")
+    parent = submit(site, "sh", "-c", script, role="acme.admin.user", resources=ROOM)
     with site.client() as client:
         stream = client.jobs.logs(parent.id, follow=True)
         text = b""
         while b"done\n" not in text:
             text += next(stream)
-        child, free = (job for job in reversed(client.jobs.list(family=parent.id)) if job.id != parent.id)
+        family = [job for job in reversed(client.jobs.list(family=parent.id)) if job.id != parent.id]
+    assert len(family) == 2, text
+    child, free = family
     hint = f"it ends with job {parent.id}, which has submitted it; --detach lets it go on"
     assert sorted(text.decode().splitlines()) == sorted([child.id, hint, free.id, "done"])
     assert (child.parent_id, child.detach, free.detach) == (parent.id, False, True)
@@ -130,8 +137,9 @@ def test_children_end_with_their_parent_and_detached_ones_live(site: RunningSite
 
 def test_a_parent_that_just_ends_takes_its_children_with_it(site: RunningSite) -> None:
     """At once, not at the next round of the reconciler; the container goes as well."""
-    script = f'id=$({SUBMIT} -- sleep 300); until [ "$(toolkit job get $id --field state)" = RUNNING ]; do :; done'
-    parent = submit(site, "sh", "-c", script, role="acme.admin.user")
+    seen = f"$({TOOLKIT} job get $id --field state)"
+    script = f'id=$({SUBMIT} -- sleep 300); until [ "{seen}" = RUNNING ]; do :; done'
+    parent = submit(site, "sh", "-c", script, role="acme.admin.user", resources=ROOM)
     site.wait_state(parent.id, "SUCCEEDED")
     with site.client() as client:
         (child,) = (job for job in client.jobs.list(family=parent.id) if job.id != parent.id)
