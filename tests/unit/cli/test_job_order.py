@@ -98,6 +98,9 @@ def test_the_tree_asks_for_the_family(service: Service, cli: Cli) -> None:
     service.jobs = [make_job(name="train")]
     assert cli("job", "tree", "train").startswith(f"{JOB_ID} train QUEUING code-server")
     assert service.asked("GET", "/jobs")[-1].query["family"] == JOB_ID
+    service.jobs = [make_job(name="sweep", kind="array", exit_codes=())]
+    cli("job", "tree", "sweep")
+    assert service.asked("GET", "/jobs")[-1].query["array"] == JOB_ID
     cli("job", "tree")
     assert service.asked("GET", "/jobs")[-1].query == {"limit": "100", "mine": "true", "state": "alive"}
     cli("job", "ls", "--array", "sweep", "--family", f"{ARRAY_ID}:3")

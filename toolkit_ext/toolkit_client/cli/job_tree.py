@@ -9,7 +9,6 @@ from typing import Any
 import click
 
 from toolkit_client.cli.complete import complete_jobs
-from toolkit_client.cli.job_args import one_job
 from toolkit_client.cli.job_list import newest_first
 from toolkit_client.cli.lazy import examples
 from toolkit_client.cli.safe_text import escape
@@ -23,18 +22,20 @@ Children = dict[str | None, list[Job]]
 
 
 @click.command(epilog=examples("toolkit job tree", "toolkit job tree --last", "toolkit job tree train"))
-@one_job(complete_jobs)
+@click.argument("ref", metavar="[ID]", required=False, shell_complete=complete_jobs)
+@click.option("--last", is_flag=True, help="Of the newest job, or array, that you created.")
 @click.pass_obj
 def tree(state: State, ref: str | None, last: bool) -> None:
     """Show a job and the jobs that it has submitted, and those that these have, with their states.
 
-    Without ID: your living jobs. Children end with their parent, but for those that are `detached`. The jobs of an array
+    Without ID: your living jobs; of an array its jobs. Children end with their parent, but for those that are `detached`. The jobs of an array
     stand below a line of their own.
     """
     if ref is None and not last:
         wanted: Job = {"mine": True, "state": "alive"}
     else:
-        wanted = {"family": state.job(ref, last)["id"], "state": "all"}
+        job = state.job(ref, last)
+        wanted = {"array" if job["kind"] == "array" else "family": job["id"], "state": "all"}
     for line in tree_lines(newest_first(state, None, wanted)):
         click.echo(line)
 
