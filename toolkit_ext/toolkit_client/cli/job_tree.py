@@ -28,8 +28,8 @@ Children = dict[str | None, list[Job]]
 def tree(state: State, ref: str | None, last: bool) -> None:
     """Show a job and the jobs that it has submitted, and those that these have, with their states.
 
-    Without ID: your living jobs; of an array its jobs. Children end with their parent, but for those that are `detached`. The jobs of an array
-    stand below a line of their own.
+    Without ID: your living jobs; of an array its jobs. Children end with their parent, but for those that are `detached`.
+    The jobs of an array stand below a line of their own.
     """
     if ref is None and not last:
         wanted: Job = {"mine": True, "state": "alive"}
