@@ -173,6 +173,8 @@ class Toolkit(Configurable):
 
     interactive_limit = Int(4, help="Interactive jobs that one user may have alive at a time.").tag(config=True)
 
+    array_limit = Int(1000, min=1, help="Jobs that one array (`job submit --array`) may have.").tag(config=True)
+
     stop_grace = Int(
         10, min=3, help="Seconds between SIGTERM and SIGKILL when a job is killed; the last two belong to the toolkit."
     ).tag(config=True)

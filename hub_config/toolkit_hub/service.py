@@ -260,6 +260,7 @@ def site_of(settings: Toolkit) -> Site:
         allowed_images=None if settings.allowed_images is None else tuple(settings.allowed_images),
         max_run_time=settings.max_run_time,
         image_names=settings.image_names,
+        array_limit=settings.array_limit,
     )
 
 

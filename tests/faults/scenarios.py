@@ -11,13 +11,17 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import ClassVar, TypeVar
 
 from tests.support.engine_relay import EngineRelay
 from tests.support.invariants import wait_for_rest
 from tests.support.running_site import RunningSite, wait_until
+from toolkit_client.client import Client
 from toolkit_client.errors import Conflict, ToolkitError
 from toolkit_client.models import Job
+from toolkit_hub.domain.job_tokens import job_token
+from toolkit_hub.store.tables import Run
 
 #: Ends when its user says so, then tells with its exit code that it was never disturbed; what it printed tells how often it ran.
 PATIENT = ["sh", "-c", "echo begun; until [ -e ~/go ]; do sleep 0.1; done; echo done; exit 7"]
@@ -48,6 +52,8 @@ class Scene:
     job_id: str = ""
     #: Whether the engine was made to refuse to make or start the container, which ends the run.
     start_refused: bool = False
+    #: Jobs that end with it.
+    followers: list[str] = field(default_factory=list)
 
     def submit(self, **spec: object) -> None:
         with self.site.client() as client:
@@ -272,6 +278,39 @@ class TimeLimit(Scenario):
         assert "time limit" in job.state_info
 
 
+class Family(Scenario):
+    """A parent ends, and with it a child that runs and one that waits for its success: in one commit, so never the one alone."""
+
+    name = "the end of a parent"
+
+    def prepare(self, scene: Scene) -> None:
+        scene.submit(role="acme.admin.user")
+        parent = scene.wait("RUNNING")
+        assert parent.alive
+        store = scene.site.store()
+        with store.begin(write=False) as session:
+            token = job_token(session.get_one(Run, parent.runs[-1].id))
+        store.close()
+        with Client(scene.site.url, token) as inside:
+            running = inside.jobs.submit({"command": ["sleep", "300"]})
+            waiting = inside.jobs.submit({"command": ["true"], "after": [parent.id], "detach": True})
+        scene.followers = [running.id, waiting.id]
+        scene.site.wait_state(running.id, "RUNNING")
+
+    def act(self, scene: Scene) -> None:
+        scene.let_go()
+        scene.wait("FAILED")
+        wait_for_rest(scene.site)
+
+    def check(self, scene: Scene) -> None:
+        super().check(scene)
+        with scene.site.client() as client:
+            child, waiting = (patiently(partial(client.jobs.get, job_id)) for job_id in scene.followers)
+        assert child.state == waiting.state == "CANCELLED"
+        assert child.state_info == f"killed: its parent job {scene.job_id} has ended"
+        assert waiting.state_info == f"job {scene.job_id} failed: exit code 7"
+
+
 @contextlib.contextmanager
 def paused(pid: int) -> Iterator[None]:
     """A process is held while the block runs."""
@@ -293,4 +332,5 @@ SCENARIOS: tuple[Scenario, ...] = (
     RemovedByHand(),
     RunAgain(),
     TimeLimit(),
+    Family(),
 )

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from tests.support.running_site import RunningSite, wait_until
 from toolkit_client.models import JobState
+from toolkit_hub.domain import dependencies, families
 from toolkit_hub.domain.runs import HOLDING, held
 from toolkit_hub.domain.site import Amount
 from toolkit_hub.store.tables import DeviceHold, Event, Run
@@ -47,6 +48,7 @@ def find_problems(site: RunningSite) -> list[str]:
         with store.begin(write=False) as session:
             runs = list(session.scalars(select(Run)))
             problems = [*row_problems(runs), *event_problems(session, runs), *ledger_problems(session, runs)]
+            problems += order_problems(session)
             devices = {run.server_name: set(run.devices) for run in runs}
             holds = held(session)
             states = {run.server_name: run.state for run in runs}
@@ -84,6 +86,14 @@ def row_problems(runs: list[Run]) -> list[str]:
             for run in runs
             if run.started and run.ended and run.ended < run.started
         ),
+    ]
+
+
+def order_problems(session: Session) -> list[str]:
+    """Nothing outlives what it hangs on, and nothing waits for what has ended."""
+    return [
+        *(f"job {job.id} has ended, and a child of it goes on" for job in families.stranded(session)),
+        *(f"job {job.id} has ended, and something waits for it" for job in dependencies.unsettled(session)),
     ]
 
 

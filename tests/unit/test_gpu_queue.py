@@ -23,6 +23,7 @@ from toolkit_hub.domain.why import job_why
 from toolkit_hub.queue.loop import admit_now
 from toolkit_hub.queue.planning.capacity import Device
 from toolkit_hub.store.tables import AccountUse, Run
+from toolkit_hub.store.tables import Job as JobRow
 
 SMALL, LARGE = "SIMULATED-small", "SIMULATED-large"
 
@@ -212,11 +213,11 @@ def test_a_quota_holds_back_its_own_and_nobody_else(people: People) -> None:
     limit(people, "acme.alice", gpus=1, queued=2)
     first, second = submit(people), submit(people)
     assert admit(people).starts == (first.runs[0].id,)
-    assert read(people, second).state_info == "waiting for the quota of account acme.alice: 1 GPUs"
+    assert read(people, second).state_info == "waiting for the quota of account acme.alice: 1 GPU"
     others = submit(people, "bob")
     assert admit(people).starts == (others.runs[0].id,)
     assert why(people, second, "alice").quota == (
-        "the quota of account acme.alice: 1 of 1 GPUs in use, and it asks for 1"
+        "the quota of account acme.alice: 1 of 1 GPU in use, and it asks for 1"
     )
     submit(people)
     with pytest.raises(Conflict, match="2 of 2 queued jobs"):
@@ -235,3 +236,39 @@ def test_a_bid_beyond_the_quota_is_refused_at_submit_and_afterwards(people: Peop
     job = submit(people, bid=10)
     with pytest.raises(Conflict, match="highest bid"), people.store.begin() as session:
         jobs.change_job(session, people.site, people.actor(session, "alice"), job.id, JobPatch(bid=11))
+
+
+def test_an_array_counts_as_many_jobs_as_it_has(people: People) -> None:
+    limit(people, "acme.alice", queued=5)
+    with pytest.raises(Conflict, match="of 5 queued jobs"):
+        submit(people, array="0-5")
+    submit(people, array="0-4")
+    with pytest.raises(Conflict, match="5 of 5 queued jobs"):
+        submit(people)
+
+
+def test_a_job_that_waits_for_another_is_not_planned_and_holds_nobody_back(people: People) -> None:
+    first = submit(people, gpu=2, name="first")
+    waits = submit(people, gpu=2, after=["first"], bid=9)
+    other = submit(people, "bob")
+    assert admit(people).starts == (first.runs[0].id,)
+    assert "succeed" in why(people, waits, "alice").reason
+    end(people, first, exit_code=0)
+    assert admit(people).starts == (waits.runs[0].id,)
+    end(people, waits, exit_code=0)
+    assert admit(people).starts == (other.runs[0].id,)
+
+
+def test_a_preempted_parent_that_comes_again_keeps_its_children(people: People) -> None:
+    """It goes on, so they do."""
+    parent = submit(people, gpu=2, restartable=True, preemptable=True)
+    admit(people)
+    run_now(people, parent)
+    child = people.submit("alice")
+    with people.store.begin() as session:
+        session.get_one(JobRow, child.id).parent_id = parent.id
+    submit(people, "bob", gpu=2)
+    assert parent.runs[0].id in admit(people).stops
+    end(people, parent, exit_code=143)
+    assert read(people, parent).state == "QUEUING"
+    assert read(people, child).alive

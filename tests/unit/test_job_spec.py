@@ -72,7 +72,7 @@ def test_all_keys_of_the_interface_are_taken() -> None:
         ({"max_run_tim": 1}, "max_run_tim: unknown key; did you mean `maxRunTime`?"),
         ({"resources": {"memory": 1}}, "resources.memory: unknown key; did you mean `mem`?"),
         ({"tags": [{"key": "a", "val": 1}]}, "tags.0.val: unknown key; did you mean `value`?"),
-        ({"zzz": 1}, "zzz: unknown key; known: account, bid,"),
+        ({"zzz": 1}, "zzz: unknown key; known: account, after, array, bid,"),
         ({"resources": {"mem": 0}}, "resources.mem: must be a number of GiB from 0.05 to 65536; given: '0'"),
         ({"resources": {"mem": "4g"}}, "resources.mem: must be a number of GiB"),
         ({"resources": {"cpu": True}}, "resources.cpu: must be a number of CPU cores"),

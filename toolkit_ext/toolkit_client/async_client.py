@@ -43,7 +43,7 @@ from toolkit_client.trails import EventTrail, Notice, Trail
 
 if TYPE_CHECKING:
     from toolkit_client.metrics_models import JobMetrics, TopJob
-    from toolkit_client.models import App, Event, Job, JobPatch, JobSpec, Me, QueueStatus
+    from toolkit_client.models import App, Event, Job, JobPatch, JobSpec, KilledJob, Me, QueueStatus
     from toolkit_client.queue_models import JobWhy
 
 __all__ = ["AsyncClient", "AsyncJobs", "AsyncServers"]
@@ -196,7 +196,7 @@ class AsyncJobs:
     async def top(self, *, mine: bool | None = None, account: str | None = None) -> Sequence[TopJob]:
         return (await self._client.call(calls.list_top(mine=mine, account=account))).items
 
-    async def kill(self, ref: str) -> Job:
+    async def kill(self, ref: str) -> KilledJob:
         return await self._client.call(calls.kill_job(ref))
 
     async def change(self, ref: str, changes: JobPatch | Mapping[str, Any]) -> Job:

@@ -13,7 +13,19 @@ from toolkit_client.call import API_PATH, Call, body_of, make_call, new_key, pag
 if TYPE_CHECKING:
     from toolkit_client.admin_models import Checkup, CleanUp
     from toolkit_client.metrics_models import JobMetrics, TopJob
-    from toolkit_client.models import App, Job, JobPatch, JobSpec, Me, NewUser, Page, QueueStatus, User, Visit
+    from toolkit_client.models import (
+        App,
+        Job,
+        JobPatch,
+        JobSpec,
+        KilledJob,
+        Me,
+        NewUser,
+        Page,
+        QueueStatus,
+        User,
+        Visit,
+    )
     from toolkit_client.queue_models import Gpu, JobWhy, QueuedJob
 
 __all__ = [
@@ -78,19 +90,23 @@ def list_jobs(
     name: str | None = None,
     tags: Sequence[str] = (),
     since: str | None = None,
+    array: str | None = None,
+    family: str | None = None,
 ) -> Call[Page[Job]]:
     """One page, newest first.
 
     `state` is ``alive``, ``all``, or states separated by commas; `tags` are ``key`` or ``key=value``, and a job has all
-    of them; `since` is an RFC 3339 time.
+    of them; `since` is an RFC 3339 time. `array` is one whose jobs are wanted, `family` a job that is wanted with all that
+    descends from it.
     """
     filters = {"state": state, "account": account, "mine": mine, "name": name, "tag": list(tags), "since": since}
-    params = {"limit": limit, "cursor": cursor, **filters}
+    params = {"limit": limit, "cursor": cursor, **filters, "array": array, "family": family}
     return make_call("GET", "/jobs", page_reader("Job"), params=params)
 
 
 def get_job(ref: str) -> Call[Job]:
-    """`ref` is an id, a full name (``acme.joe.x``), or a bare name in the caller's home account."""
+    """`ref` is an id, a full name (``acme.joe.x``), or a bare name in the caller's home account, of a job or of an array;
+    ``sweep:3`` is the job of index 3 of the array ``sweep``."""
     return make_call("GET", _job_path(ref), reader("Job"))
 
 
@@ -107,8 +123,9 @@ def list_top(*, mine: bool | None = None, account: str | None = None) -> Call[Pa
     return make_call("GET", "/top", page_reader("TopJob", "metrics_models"), params={"mine": mine, "account": account})
 
 
-def kill_job(ref: str) -> Call[Job]:
-    return make_call("DELETE", _job_path(ref), reader("Job"))
+def kill_job(ref: str) -> Call[KilledJob]:
+    """Of an array all jobs."""
+    return make_call("DELETE", _job_path(ref), reader("KilledJob"))
 
 
 def change_job(ref: str, changes: JobPatch | Mapping[str, Any]) -> Call[Job]:

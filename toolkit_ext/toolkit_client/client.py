@@ -48,7 +48,7 @@ from toolkit_client.trails import EventTrail, Notice, Trail
 if TYPE_CHECKING:
     from toolkit_client.exec.commands import JobCommands
     from toolkit_client.metrics_models import JobMetrics, TopJob
-    from toolkit_client.models import App, Event, Job, JobPatch, JobSpec, Me, QueueStatus
+    from toolkit_client.models import App, Event, Job, JobPatch, JobSpec, KilledJob, Me, QueueStatus
     from toolkit_client.queue_models import JobWhy
 
 __all__ = ["Client", "Jobs", "Servers"]
@@ -184,7 +184,8 @@ class Jobs:
         self._client = client
 
     def submit(self, spec: JobSpec | Mapping[str, Any], idempotency_key: str | None = None) -> Job:
-        """Submits a job; two calls with the same key give the same job."""
+        """Submits a job; two calls with the same key give the same job. With ``array`` in the spec it makes one job for each
+        index; what is returned stands for all of them, and `list(array=…)` gives each."""
         return self._client.call(calls.submit_job(spec, idempotency_key))
 
     def list(self, *, limit: int | None = None, **filters: Any) -> list[Job]:
@@ -213,8 +214,9 @@ class Jobs:
         """What running jobs use now: of one account, or all that the caller may see; with `mine` only the caller's own."""
         return self._client.call(calls.list_top(mine=mine, account=account)).items
 
-    def kill(self, ref: str) -> Job:
-        """Asks for the job's end; raises `Conflict` if it has ended already."""
+    def kill(self, ref: str) -> KilledJob:
+        """Asks for the end of the job, or of all jobs of an array, and of what they have submitted; raises `Conflict` if it
+        has ended already."""
         return self._client.call(calls.kill_job(ref))
 
     def change(self, ref: str, changes: JobPatch | Mapping[str, Any]) -> Job:

@@ -10,6 +10,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
 
+from toolkit_client.job_after import parse_after
+from toolkit_client.job_array import parse_array
 from toolkit_client.mounts import parse_mounts
 from toolkit_client.wire import WireModel
 
@@ -220,6 +222,19 @@ class JobSpec(WireModel):
         "and interactive jobs",
     )
     bid: _Bid = Field(default=0)
+    after: list[str] = Field(
+        default_factory=list,
+        max_length=64,
+        description="jobs that it waits for, items `ID[:ok|:any]`: until it has succeeded (`ok`, the default), or has ended",
+    )
+    array: str | None = Field(
+        default=None,
+        max_length=4096,
+        description="makes one job for each index: `0-99`, `0,3,7-9`, or `0-99%8` for at most 8 at once",
+    )
+    detach: bool = Field(
+        default=False, description="of a job that is submitted from within a job: goes on when that one has ended"
+    )
     tags: Tags = Field(default_factory=list)
     options: dict[str, Any] = Field(default_factory=dict, description="settings of single features, as `internal-dns`")
 
@@ -282,6 +297,18 @@ class JobSpec(WireModel):
         if info.field_name == "shareable" and value and not info.data.get("interactive", True):
             raise ValueError("only an interactive job carries rights to give up")
         return value
+
+    @field_validator("after")
+    @classmethod
+    def _after_well_formed(cls, value: list[str]) -> list[str]:
+        for item in value:
+            parse_after(item)
+        return value
+
+    @field_validator("array")
+    @classmethod
+    def _array_well_formed(cls, value: str | None) -> str | None:
+        return None if value is None else str(parse_array(value))
 
     @field_validator("ports")
     @classmethod

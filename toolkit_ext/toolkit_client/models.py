@@ -28,6 +28,7 @@ __all__ = [
     "JobPatch",
     "JobSpec",
     "JobState",
+    "KilledJob",
     "Me",
     "NewUser",
     "Page",
@@ -109,7 +110,10 @@ class Job(WireModel):
     id: str
     urn: str
     name: str | None = None
-    kind: Literal["job", "server"] = Field(default="job", description="`server`: a user's own server")
+    kind: Literal["job", "server", "array"] = Field(
+        default="job",
+        description="`server`: a user's own server; `array`: stands for the jobs of an array, and has no runs",
+    )
     state: JobState
     state_info: str = Field(default="", description="in words: why it waits, or how it ended")
     alive: bool
@@ -141,6 +145,15 @@ class Job(WireModel):
     tags: list[Tag] = Field(default_factory=list)
     options: dict[str, Any] = Field(default_factory=dict)
     retry_of: str | None = Field(default=None, description="id of the job that this one repeats")
+    after: list[str] = Field(default_factory=list, description="jobs that it waits for, as `ID:ok` or `ID:any`")
+    parent_id: str | None = Field(default=None, description="id of the job that submitted it")
+    detach: bool = Field(default=False, description="goes on when its parent has ended")
+    array: str | None = Field(default=None, description="of an array: its indices, and how many may run at once")
+    array_id: str | None = Field(default=None, description="id of the array that the job is an element of")
+    array_index: int | None = Field(default=None, description="its index there")
+    array_states: dict[str, int] | None = Field(
+        default=None, description="of an array: how many of its jobs are in which state"
+    )
     access_url: str = Field(description="address of the job's own web server (port 8080)")
     port_urls: dict[str, str] = Field(default_factory=dict, description="addresses of its other declared ports")
     lab_url: str = Field(description="address of the job's JupyterLab")
@@ -182,6 +195,12 @@ class Visit(WireModel):
     url: str = Field(
         description="works once, within 30 seconds; whoever opens it is signed in as you, at this job alone"
     )
+
+
+class KilledJob(Job):
+    """A job or an array whose end was asked for."""
+
+    killed: int = Field(description="how many jobs end by it: itself, or an array's jobs, and their living families")
 
 
 class User(WireModel):

@@ -5,18 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from toolkit_client.errors import InvalidRequest
-from toolkit_client.models import ALIVE_STATES, App, Job, JobPatch, JobSpec, JobState, Page, Visit, VisitWish
+from toolkit_client.models import ALIVE_STATES, App, Job, JobPatch, JobSpec, JobState, KilledJob, Page, Visit, VisitWish
 from toolkit_client.queue_models import JobWhy
+from toolkit_hub.api.context import Context
 from toolkit_hub.api.event_stream import stream_events, stream_job_events
 from toolkit_hub.api.images import image_digest
 from toolkit_hub.api.log_stream import LOG_PARAMETERS, stream_job_log
 from toolkit_hub.api.routing import Call, Parameter, Route
-from toolkit_hub.domain import job_list, job_metrics, jobs, visits
+from toolkit_hub.domain import families, job_list, job_metrics, jobs, visits
 from toolkit_hub.domain.images import image_meant
 from toolkit_hub.domain.job_apps import apps_of
 from toolkit_hub.domain.why import job_why
 
-__all__ = ["ROUTES"]
+__all__ = ["ROUTES", "stop_runs"]
 
 
 async def submit(call: Call) -> Job:
@@ -61,6 +62,8 @@ async def list_(call: Call) -> dict[str, Any]:
         account=call.query("account"),
         name=call.query("name"),
         tag=call.query("tag"),
+        array=call.query("array"),
+        family=call.query("family"),
         states=_states(call.query("state")),
         created_since=call.time("since"),
         limit=call.number("limit", 100, 1, 1000) or 100,
@@ -81,12 +84,11 @@ async def why(call: Call) -> JobWhy:
     return await context.store.read(job_why, context.site, call.actor, call.path_arguments["job"])
 
 
-async def kill(call: Call) -> Job:
+async def kill(call: Call) -> KilledJob:
     context = call.context
     job = await context.store.write(jobs.kill_job, context.site, call.actor, call.path_arguments["job"])
     context.wake_queue()
-    if job.state == JobState.CANCELLING:
-        context.cancel_run(job.runs[-1].id)
+    await stop_runs(context, job.id)
     return job
 
 
@@ -98,6 +100,12 @@ async def apps(call: Call) -> dict[str, Any]:
 async def visit(call: Call) -> Visit:
     reference, wish = call.path_arguments["job"], call.body(VisitWish)
     return await call.context.store.write(visits.make_visit, call.context.site, call.actor, reference, wish)
+
+
+async def stop_runs(context: Context, job_or_array_id: str) -> None:
+    """Have those stopped that a kill has turned to their end."""
+    for run_id in await context.store.read(families.stopping, job_or_array_id):
+        context.cancel_run(run_id)
 
 
 def _states(text: str | None) -> frozenset[str]:
@@ -116,7 +124,9 @@ def _states(text: str | None) -> frozenset[str]:
 
 
 ROUTES = [
-    Route("POST", "/jobs", "Submit a job", "job:new", submit, JobSpec, Job, 201, idempotent_key=True),
+    Route(
+        "POST", "/jobs", "Submit a job, or an array of jobs", "job:new", submit, JobSpec, Job, 201, idempotent_key=True
+    ),
     Route(
         "GET",
         "/jobs",
@@ -129,13 +139,22 @@ ROUTES = [
             Parameter("account", "id or full name of an account"),
             Parameter("name", "the job's name"),
             Parameter("tag", "only jobs with this tag: `key`, or `key=value`"),
+            Parameter("array", "only the jobs of this array: its id or name"),
+            Parameter("family", "only this job and all that descends from it: its id or name"),
             Parameter("state", "`alive`, `all`, or states separated by commas"),
             Parameter("since", "only jobs created at or after this time", {"type": "string", "format": "date-time"}),
             Parameter("limit", "items on a page", {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100}),
             Parameter("cursor", "`next` of the page before"),
         ),
     ),
-    Route("GET", "/jobs/{job}", "One job, by id, full name, or name in your home account", "job:get", get, answer=Job),
+    Route(
+        "GET",
+        "/jobs/{job}",
+        "One job, by id, full name, or name in your home account; an array, or one of its jobs as `sweep:3`",
+        "job:get",
+        get,
+        answer=Job,
+    ),
     Route(
         "PATCH",
         "/jobs/{job}",
@@ -153,7 +172,14 @@ ROUTES = [
         why,
         answer=JobWhy,
     ),
-    Route("DELETE", "/jobs/{job}", "Kill a job", "job:set", kill, answer=Job),
+    Route(
+        "DELETE",
+        "/jobs/{job}",
+        "Kill a job, or all jobs of an array, with their families",
+        "job:set",
+        kill,
+        answer=KilledJob,
+    ),
     Route(
         "POST",
         "/jobs/{job}/retry",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from sqlalchemy import func, select
@@ -14,7 +15,7 @@ from toolkit_hub.domain.access import Actor, allowed
 from toolkit_hub.domain.audit import SYSTEM
 from toolkit_hub.store.tables import Event
 
-__all__ = ["SYSTEM", "last_seq", "record", "since", "visible_since"]
+__all__ = ["SYSTEM", "last_seq", "record", "record_all", "since", "visible_since"]
 
 
 def record(
@@ -41,6 +42,13 @@ def record(
     session.add(event)
     session.flush()
     return event.seq
+
+
+def record_all(session: Session, happened: Iterable[tuple[str, str, dict[str, Any]]]) -> None:
+    """Append events of the toolkit itself, as (type, URN, data): many of them in little more time than one."""
+    now = clock.now()
+    session.add_all(Event(time=now, type=type_, urn=urn, actor=SYSTEM, data=data) for type_, urn, data in happened)
+    session.flush()
 
 
 def last_seq(session: Session) -> int:

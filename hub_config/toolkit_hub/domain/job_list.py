@@ -17,6 +17,8 @@ from toolkit_client.models import ALIVE_STATES
 from toolkit_hub import clock
 from toolkit_hub.domain.access import Actor, authorise
 from toolkit_hub.domain.accounts import account_for
+from toolkit_hub.domain.families import family_of
+from toolkit_hub.domain.job_refs import find_job, find_job_or_array
 from toolkit_hub.domain.job_view import row_to_json
 from toolkit_hub.domain.site import Site
 from toolkit_hub.domain.visibility import in_reach, reach_of
@@ -32,12 +34,15 @@ SOURCES = 8
 
 @dataclass(frozen=True)
 class JobFilter:
-    """What a list of jobs is narrowed to. `tag` is a key, or `key=value`."""
+    """What a list of jobs is narrowed to. `tag` is a key, or `key=value`; `array` an array whose jobs are wanted, `family` a
+    job that is wanted with all that descends from it."""
 
     mine: bool = False
     account: str | None = None
     name: str | None = None
     tag: str | None = None
+    array: str | None = None
+    family: str | None = None
     states: frozenset[str] = field(default_factory=frozenset)
     created_since: datetime | None = None
     limit: int = 100
@@ -90,7 +95,7 @@ _RUNS_OF = (
 
 def _numbers(session: Session, actor: Actor, wanted: JobFilter) -> list[int]:
     """One more than the page, if there are as many."""
-    conditions = _conditions(wanted)
+    conditions = [*_conditions(wanted), *_belonging(session, actor, wanted)]
     found: set[int] = set()
     for source in _sources(session, actor, wanted):
         query = select(Job.seq).where(*source, *conditions).order_by(Job.seq.desc()).limit(wanted.limit + 1)
@@ -135,6 +140,20 @@ def _conditions(wanted: JobFilter) -> list[ColumnElement[bool]]:
         conditions.append(Job.created >= wanted.created_since)
     if wanted.cursor:
         conditions.append(Job.seq < _seq_of(wanted.cursor))
+    return conditions
+
+
+def _belonging(session: Session, actor: Actor, wanted: JobFilter) -> list[ColumnElement[bool]]:
+    """Raises `NotFound` for an array or a job that is not there."""
+    conditions: list[ColumnElement[bool]] = []
+    if wanted.array:
+        array = find_job_or_array(session, actor, wanted.array)
+        authorise(session, actor, "job:get", array.urn)
+        conditions.append(Job.array_id == array.id)
+    if wanted.family:
+        job = find_job(session, actor, wanted.family)
+        authorise(session, actor, "job:get", job.urn)
+        conditions.append(Job.id.in_(select(family_of(job.id).c.id)))
     return conditions
 
 

@@ -79,8 +79,10 @@ def job_metrics(
 def get_job_with_usage(
     session: Session, site: Site, actor: Actor, reference: str, fresh: Sequence[Sample] = ()
 ) -> WireJob:
-    """One job, for those who may see it, with what it uses."""
-    shown = jobs.get_job(session, site, actor, reference)
+    """One job, for those who may see it, with what it uses; or an array, of which its jobs tell that."""
+    shown = jobs.look_up(session, site, actor, reference)
+    if shown.kind == "array":
+        return shown
     usage = _usage(session, session.get_one(Job, shown.id), fresh)
     return shown.model_copy(update={"usage": usage})
 

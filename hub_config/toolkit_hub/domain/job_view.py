@@ -103,6 +103,13 @@ def row_to_json(
         "tags": job.tags or [],
         "options": spec.get("options", {}),
         "retryOf": job.retry_of,
+        "after": spec.get("after", []),
+        "parentId": job.parent_id,
+        "detach": job.detached,
+        "array": None,
+        "arrayId": job.array_id,
+        "arrayIndex": job.array_index,
+        "arrayStates": None,
         "accessUrl": site.job_host(job.id),
         "portUrls": {
             str(port["port"]): site.job_host(job.id, f"-{port['port']}")

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from toolkit_client.errors import Conflict, NotFound, PermissionDenied
 from toolkit_client.models import Job as WireJob
-from toolkit_client.models import JobPatch, JobSpec, JobState, Resources
+from toolkit_client.models import JobPatch, JobSpec, JobState, KilledJob, Resources
 from toolkit_hub import clock
-from toolkit_hub.domain import events, idempotency, mounts, runs, time_limits
-from toolkit_hub.domain.access import Actor, authorise, no_such
+from toolkit_hub.domain import arrays, dependencies, events, families, idempotency, mounts, runs, time_limits
+from toolkit_hub.domain.access import Actor, authorise
 from toolkit_hub.domain.accounts import account_for
 from toolkit_hub.domain.images import image_meant
+from toolkit_hub.domain.job_refs import element_of, find_job, find_job_or_array
 from toolkit_hub.domain.job_view import has_mounts, job_to_wire
 from toolkit_hub.domain.site import Site
 from toolkit_hub.domain.submission import (
@@ -28,7 +29,9 @@ from toolkit_hub.domain.submission import (
     name_holder,
     role_of_job,
 )
+from toolkit_hub.store.access_tables import Lock
 from toolkit_hub.store.data_tables import JobMount
+from toolkit_hub.store.order_tables import JobArray, JobDependency
 from toolkit_hub.store.tables import Account, Job, User, new_id
 
 __all__ = [
@@ -38,6 +41,7 @@ __all__ = [
     "image_of",
     "kill_job",
     "living_server",
+    "look_up",
     "own_server",
     "retry_job",
     "submit_job",
@@ -53,6 +57,9 @@ class _Origin:
     retry_of: str | None = None
     #: What it mounts besides what its spec names.
     home: JobMount | None = None
+    #: The array that it is an element of, and its index there.
+    array_id: str | None = None
+    array_index: int | None = None
 
 
 def submit_job(
@@ -63,12 +70,12 @@ def submit_job(
     idempotency_key: str | None = None,
     image_digest: str | None = None,
 ) -> tuple[WireJob, bool]:
-    """Put a job in the queue. Returns it, and whether it is new: the same key again gives the same job.
+    """Put a job in the queue, or all jobs of an array. Returns it, and whether it is new: the same key again gives the same.
 
     `image_digest` is what the image's reference means on this machine now, if that is known.
 
     Raises `InvalidRequest` for what can never run here, `Conflict` for a name that is in use, a key that was used for another
-    request, or too many interactive jobs; and what `mounts.resolve_mounts` raises.
+    request, or too many interactive jobs; and what `mounts.resolve_mounts` and `dependencies.resolve_after` raise.
     """
     request = f"POST /jobs {spec.model_dump_json()}"
     known = _made_before(session, actor, idempotency_key, request)
@@ -76,7 +83,9 @@ def submit_job(
         return _shown(session, known, site), False
     account = account_for(session, actor, spec.account)
     authorise(session, actor, "job:new", account.urn)
-    job = _new_job(session, site, actor, account, spec, _Origin(image_digest=image_digest))
+    origin = _Origin(image_digest=image_digest)
+    new = _new_array if spec.array is not None else _new_job
+    job = new(session, site, actor, account, spec, origin)
     idempotency.remember(session, actor, idempotency_key, request, job.id)
     return _shown(session, job, site), True
 
@@ -93,8 +102,14 @@ def retry_job(
 
     Raises `Conflict` for a job that has not ended and for a user's own server, and what `submit_job` raises.
     """
-    old = find_job(session, actor, reference)
+    old = find_job_or_array(session, actor, reference)
     authorise(session, actor, "job:get", old.urn)
+    if isinstance(old, JobArray):
+        raise Conflict(
+            f"{old.name or old.id} is an array: its jobs are done again one by one",
+            f"`toolkit job retry {old.name or old.id}:{element_of(old.spec)}`, or all that failed: `toolkit job ls --array "
+            f"{old.id} --state failed --no-header --fields id | xargs toolkit job retry`",
+        )
     request = f"POST /jobs/{old.id}/retry"
     known = _made_before(session, actor, idempotency_key, request)
     if known is not None:
@@ -106,9 +121,15 @@ def retry_job(
         raise Conflict(f"job {old.id} is {old.state}: only a job that has ended is retried", "wait, or kill it first")
     spec = JobSpec.model_validate(old.spec)
     spec = spec.model_copy(
-        update={"name": old.name, "tags": [*JobSpec.model_validate({"tags": old.tags or []}).tags], "bid": old.bid}
+        update={
+            "name": old.name,
+            "tags": [*JobSpec.model_validate({"tags": old.tags or []}).tags],
+            "bid": old.bid,
+            "after": dependencies.retried(session, spec.after),
+        }
     )
-    origin = _Origin(image_digest=image_digest, retry_of=old.id)
+    arrays.note_retry(session, old.array_id)
+    origin = _Origin(image_digest=image_digest, retry_of=old.id, array_id=old.array_id, array_index=old.array_index)
     job = _new_job(session, site, actor, old.account, spec, origin)
     idempotency.remember(session, actor, idempotency_key, request, job.id)
     return _shown(session, job, site), True
@@ -156,14 +177,32 @@ def living_server(session: Session, site: Site, actor: Actor) -> WireJob | None:
     return _shown(session, job, site)
 
 
-def _made_before(session: Session, actor: Actor, key: str | None, request: str) -> Job | None:
+def _made_before(session: Session, actor: Actor, key: str | None, request: str) -> Job | JobArray | None:
     job_id = idempotency.replayed(session, actor, key, request)
     if job_id is None:
         return None
-    job = session.get(Job, job_id)
+    job = session.get(Job, job_id) or session.get(JobArray, job_id)
     if job is None:
         raise Conflict("the job that this Idempotency-Key made has been removed", "send a new key for a new job")
     return job
+
+
+def _new_array(
+    session: Session, site: Site, actor: Actor, account: Account, spec: JobSpec, origin: _Origin
+) -> JobArray:
+    """Check and store it, with its jobs, each with its first run."""
+    check_name(session, account, spec.name)
+    array, (indices, _) = arrays.begin_array(session, site, actor, account, spec)
+    check_quotas(session, site, actor.user_id, account, spec, count=len(indices))
+    first_spec = spec.model_copy(update={"name": arrays.element_name(spec.name, indices[0])})
+    first = _new_job(
+        session, site, actor, account, first_spec, replace(origin, array_id=array.id, array_index=indices[0])
+    )
+    array.spec = {**first.spec, "name": spec.name, "array": spec.array, "maxRunTime": first.max_run_time}
+    for job in arrays.multiply(session, actor, array, first, indices[1:]):
+        runs.append_run(session, job, owner=first.runs[-1].owner)
+    session.flush()
+    return array
 
 
 def _new_job(session: Session, site: Site, actor: Actor, account: Account, spec: JobSpec, origin: _Origin) -> Job:
@@ -179,8 +218,9 @@ def _new_job(session: Session, site: Site, actor: Actor, account: Account, spec:
     role = role_of_job(session, actor, spec.role) if spec.role is not None else None
     carries = carries_rights(actor, spec)
     image = image_meant(site, spec.image)
+    waits = dependencies.resolve_after(session, actor, account, spec.after)
     # A retry repeats what ran; it takes no name from anybody.
-    kept = spec.model_copy(update={"image": image, "enforce_name": False})
+    kept = spec.model_copy(update={"image": image, "enforce_name": False, "after": waits.spec, "array": None})
     job = Job(
         id=new_id(),
         account_id=account.id,
@@ -191,7 +231,7 @@ def _new_job(session: Session, site: Site, actor: Actor, account: Account, spec:
         carries_rights=carries,
         name=spec.name,
         state=JobState.QUEUING,
-        state_info="waiting for its turn",
+        state_info=waits.reason or "waiting for its turn",
         target="run",
         kind=origin.kind,
         interactive=spec.interactive,
@@ -206,6 +246,10 @@ def _new_job(session: Session, site: Site, actor: Actor, account: Account, spec:
         image=image,
         image_digest=origin.image_digest,
         retry_of=origin.retry_of,
+        parent_id=families.parent_of(session, actor) if origin.kind == "job" else None,
+        detached=spec.detach,
+        array_id=origin.array_id,
+        array_index=origin.array_index,
         spec=kept.model_dump(by_alias=True, mode="json"),
         created=clock.now(),
     )
@@ -218,14 +262,17 @@ def _new_job(session: Session, site: Site, actor: Actor, account: Account, spec:
     session.add(job)
     runs.append_run(session, job, owner=hub_name_of(creator))
     session.flush()
-    for mount in mounted:
-        mount.job_id = job.id
-        session.add(mount)
+    rows: list[JobMount | JobDependency] = [*mounted, *waits.rows]
+    for row in rows:
+        row.job_id = job.id
+    session.add_all(rows)
     session.flush()
     return job
 
 
-def _shown(session: Session, job: Job, site: Site) -> WireJob:
+def _shown(session: Session, job: Job | JobArray, site: Site) -> WireJob:
+    if isinstance(job, JobArray):
+        return arrays.array_to_wire(session, job)
     return job_to_wire(job, site, mounts.mounts_to_wire(session, job) if has_mounts(job) else None)
 
 
@@ -238,30 +285,12 @@ def _take_name(session: Session, actor: Actor, account: Account, name: str) -> N
         _tell(session, actor, "job.changed", holder, name=None)
 
 
-def _tell(session: Session, actor: Actor, type_: str, job: Job, **data: object) -> int:
+def _tell(session: Session, actor: Actor, type_: str, job: Job | JobArray, **data: object) -> int:
     action = "job:new" if type_ == "job.submitted" else "job:set"
     return events.record(session, type_, job.urn, actor=actor, action=action, data=dict(data))
 
 
 # --- looking ----------------------------------------------------------------------------------------------------------
-
-
-def find_job(session: Session, actor: Actor, reference: str) -> Job:
-    """The job that `reference` means: its id, its full name (`acme.joe.name`), or its name in the caller's home account.
-
-    Of jobs with the same name the newest. Raises `NotFound`. Asks no rights: the caller does, for its own action.
-    """
-    if not reference.isprintable():  # databases refuse some of the other characters
-        raise no_such("job")
-    job = session.get(Job, reference)
-    if job is None:
-        account_name, _, name = reference.rpartition(".")
-        where = Account.full_name == account_name if account_name else Account.id == actor.home_account_id
-        query = select(Job).join(Account).where(where, Account.archived.is_(None), Job.name == name)
-        job = session.scalar(query.order_by(Job.seq.desc()).limit(1))
-    if job is None or job.account.organization_id != actor.organization_id:
-        raise no_such("job")
-    return job
 
 
 def get_job(session: Session, site: Site, actor: Actor, reference: str) -> WireJob:
@@ -271,14 +300,21 @@ def get_job(session: Session, site: Site, actor: Actor, reference: str) -> WireJ
     return _shown(session, job, site)
 
 
+def look_up(session: Session, site: Site, actor: Actor, reference: str) -> WireJob:
+    """A job or an array, for those who may see it."""
+    found = find_job_or_array(session, actor, reference)
+    authorise(session, actor, "job:get", found.urn)
+    return _shown(session, found, site)
+
+
 def image_of(session: Session, actor: Actor, reference: str) -> str | None:
     """The image reference of a job that the actor may see; None when there is none."""
     try:
-        job = find_job(session, actor, reference)
-        authorise(session, actor, "job:get", job.urn)
+        found = find_job_or_array(session, actor, reference)
+        authorise(session, actor, "job:get", found.urn)
     except NotFound:
         return None
-    return job.image
+    return found.image if isinstance(found, Job) else None
 
 
 # --- changing and ending ----------------------------------------------------------------------------------------------
@@ -330,17 +366,40 @@ def _change_asks(session: Session, job: Job, site: Site, patch: JobPatch) -> Non
     job.spec = spec.model_dump(by_alias=True, mode="json")
 
 
-def kill_job(session: Session, site: Site, actor: Actor, reference: str) -> WireJob:
-    """Ask for the job's end. A waiting job is CANCELLED at once, a started one when its container has stopped.
+def kill_job(session: Session, site: Site, actor: Actor, reference: str) -> KilledJob:
+    """Ask for the end of a job, or of all jobs of an array, and of their families: `families.stopping` are to be told.
 
-    Asking twice is the same as asking once. Raises `Conflict` for a job that has ended.
+    A waiting job is CANCELLED at once, a started one when its container has stopped. Asking twice is the same as asking
+    once. Raises `Conflict` for a job that has ended.
     """
-    job = find_job(session, actor, reference)
-    authorise(session, actor, "job:set", job.urn)
-    if not JobState(job.state).alive:
-        raise Conflict(f"job {job.id} has ended already ({job.state})", "there is nothing to kill")
-    if job.target in ("run", "preempt"):
+    found = find_job_or_array(session, actor, reference)
+    authorise(session, actor, "job:set", found.urn)
+    living = _living(session, found)
+    if not living:
+        state = _shown(session, found, site).state
+        raise Conflict(f"job {found.id} has ended already ({state})", "there is nothing to kill")
+    asked = [job for job in living if job.target in ("run", "preempt")]
+    if asked:
+        _tell(session, actor, "job.kill", found)
+    count = _end_all(session, asked, actor.full_name, array=isinstance(found, JobArray))
+    return KilledJob.model_construct(**{**dict(_shown(session, found, site)), "killed": count})
+
+
+def _living(session: Session, found: Job | JobArray) -> list[Job]:
+    if isinstance(found, Job):
+        return [found] if JobState(found.state).alive else []
+    locked = set(session.scalars(select(Lock.resource_id)))
+    return [job for job in arrays.living_jobs(session, found.id) if job.id not in locked]
+
+
+def _end_all(session: Session, asked: list[Job], by: str, *, array: bool) -> int:
+    """Turn them and their living families to their end; returns how many that are."""
+    family = families.left_behind(session, asked, f"was killed by {by}")
+    ending = [(child, why) for child, why in family if child.state != JobState.CANCELLING]
+    others = [(job, f"its array was killed by {by}") for job in asked] if array else []
+    ended = runs.turn_to_end(session, [*ending, *others])
+    for job in () if array else asked:
         job.target = "cancel"
-        _tell(session, actor, "job.kill", job)
-        runs.begin_cancel(session, job, by=actor.full_name)
-    return _shown(session, job, site)
+        runs.begin_cancel(session, job, by=by)
+    runs.end_followers(session, ended)
+    return len({job.id for job in asked} | {child.id for child, _ in ending})

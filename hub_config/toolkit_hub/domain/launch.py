@@ -13,6 +13,7 @@ from toolkit_client.errors import Conflict
 from toolkit_client.models import JobSpec, JobState
 from toolkit_hub.bridge import address_of_bridge
 from toolkit_hub.domain import runs
+from toolkit_hub.domain.arrays import environment_of_element
 from toolkit_hub.domain.images import may_pull
 from toolkit_hub.domain.job_tokens import job_token
 from toolkit_hub.domain.job_view import lab_path
@@ -93,7 +94,9 @@ def _spec_of(session: Session, run: Run, site: Site, places: Places) -> LaunchSp
         pull=places.pull_images and job.image_digest is None and may_pull(site, job.image),
         command=[] if own_server else spec.command,
         workdir=spec.workdir,
-        environment=environment_of(job, run, spec) | {"TOOLKIT_URL": places.api_url(site)},
+        environment=environment_of(job, run, spec)
+        | environment_of_element(session, job)
+        | {"TOOLKIT_URL": places.api_url(site)},
         token=job_token(run),
         cpu=min(job.cpu, os.cpu_count() or job.cpu),  # the engine refuses to give one container more than there is
         mem=job.mem,

@@ -9,8 +9,9 @@ from sqlalchemy.orm import Session
 
 from toolkit_client.queue_models import QueuedJob
 from toolkit_client.urn import job_urn
+from toolkit_hub.domain import dependencies
 from toolkit_hub.domain.access import Actor, allowed, authorise
-from toolkit_hub.domain.queue_state import read_state
+from toolkit_hub.domain.queue_state import read_state, waiting_runs
 from toolkit_hub.domain.site import Site
 from toolkit_hub.queue.planning import plan, words
 from toolkit_hub.store.tables import Account, Job, Run, User
@@ -24,11 +25,13 @@ LONGEST = 1000
 def queue_list(session: Session, site: Site, actor: Actor) -> list[QueuedJob]:
     """The waiting jobs, the next one to start first; those that may not start yet come last."""
     authorise(session, actor, "organization:get", actor.organization_id)
-    state = read_state(session, site, site.capacity())
-    decided = plan(state)
-    waiting = {run.run_id: run for run in state.waiting}
-    ordered = [*decided.order, *(run_id for run_id in decided.reasons if run_id not in set(decided.order))][:LONGEST]
-    seen, in_line = _seen(session, actor, ordered), set(decided.order)
+    not_yet = dependencies.unmet(session)
+    decided = plan(read_state(session, site, site.capacity(), held_back=not_yet))
+    waiting = {run.run_id: run for run in waiting_runs(session)}
+    in_line = set(decided.order)
+    reasons = {**{run_id: words(reason) for run_id, reason in decided.reasons.items()}, **not_yet}
+    ordered = [*decided.order, *(run_id for run_id in reasons if run_id not in in_line)][:LONGEST]
+    seen = _seen(session, actor, ordered)
     return [
         QueuedJob(
             position=place if run_id in in_line else None,
@@ -37,10 +40,10 @@ def queue_list(session: Session, site: Site, actor: Actor) -> list[QueuedJob]:
             gpu=waiting[run_id].request.gpu,
             cpu=waiting[run_id].request.cpu,
             mem=waiting[run_id].request.mem,
-            **{"reason": words(decided.reasons[run_id]), **seen.get(run_id, {})},
+            **{"reason": reasons[run_id], **seen.get(run_id, {})},
         )
         for place, run_id in enumerate(ordered, 1)
-        if run_id in decided.reasons
+        if run_id in reasons
     ]
 
 

@@ -7,7 +7,8 @@
        └──kill──► CANCELLED                   │
                           └─kill, time limit──┴──► CANCELLING ──ended──► CANCELLED | FAILED
 
-A restartable job whose run was INTERRUPTED gets a new run, QUEUING.
+A restartable job whose run was INTERRUPTED gets a new run, QUEUING. What cannot go on without a job ends in the transaction
+of that job's own end: its family, and what waits for its success.
 """
 
 from __future__ import annotations
@@ -15,15 +16,18 @@ from __future__ import annotations
 import base64
 import secrets
 import uuid
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from toolkit_client.models import JobState
 from toolkit_hub import clock
-from toolkit_hub.domain import account_use, events, ledger, wording
+from toolkit_hub.domain import account_use, dependencies, events, families, ledger, wording
+from toolkit_hub.domain.families import batched
 from toolkit_hub.domain.queue_state import HOLDING
 from toolkit_hub.domain.site import Amount, Site
 from toolkit_hub.domain.waiting_words import reasons_in_words
@@ -43,6 +47,8 @@ __all__ = [
     "begin_guard_stop",
     "begin_time_limit",
     "by_server_name",
+    "end_followers",
+    "end_stranded",
     "held",
     "mark_ended",
     "mark_server_removed",
@@ -52,6 +58,8 @@ __all__ = [
     "server_name_for",
     "set_deadline",
     "set_reasons",
+    "stopping_children",
+    "turn_to_end",
     "unfinished",
 ]
 
@@ -167,11 +175,14 @@ def _called(job: Job) -> str:
 
 def set_reasons(session: Session, reasons: dict[str, str]) -> None:
     """Say why runs wait. Only a changed reason is written."""
-    for run_id, reason in reasons.items():
-        run = session.get_one(Run, run_id)
-        if JobState(run.state).alive and run.state_info != reason:
-            run.state_info = run.job.state_info = reason
-            events.record(session, "run.waits", run.job.urn, data={"runId": run.id, "reason": reason})
+    told = []
+    for run_ids in batched(reasons):
+        for run in session.scalars(select(Run).where(Run.id.in_(run_ids))).all():
+            reason = reasons[run.id]
+            if JobState(run.state).alive and run.state_info != reason:
+                run.state_info = run.job.state_info = reason
+                told.append(("run.waits", run.job.urn, {"runId": run.id, "reason": reason}))
+    events.record_all(session, told)
 
 
 def mark_started(
@@ -226,6 +237,44 @@ def begin_cancel(session: Session, job: Job, by: str) -> None:
         _set_state(session, run, JobState.CANCELLED, f"killed by {by} while it waited")
     else:
         _set_state(session, run, JobState.CANCELLING, f"being killed by {by}")
+
+
+def turn_to_end(session: Session, ending: Iterable[tuple[Job, str]]) -> list[Job]:
+    """End living jobs without their owners' asking, each for a reason in words; returns those that have ended already,
+    because they waited. What follows from that (`end_followers`) is up to the caller."""
+    ended, told = [], []
+    for job, why in ending:
+        run = job.runs[-1]
+        if run.state not in (JobState.QUEUING, JobState.QUEUED, JobState.RUNNING):
+            continue
+        job.target, run.cancelled = "cancel", clock.now()
+        if run.state == JobState.QUEUING:
+            run.ended, run.server_removed = clock.now(), True
+            told.append(_put_state(run, JobState.CANCELLED, why))
+            ended.append(job)
+        else:
+            told.append(_put_state(run, JobState.CANCELLING, f"being killed: {why}"))
+    events.record_all(session, told)
+    return ended
+
+
+def end_followers(session: Session, ended: Sequence[Job]) -> None:
+    """End what cannot go on without jobs that have ended: their living families, what waits for their success, and what these
+    take with them. Taking it twice changes nothing."""
+    while ended:
+        followers = [*families.left_behind(session, ended), *dependencies.after_end(session, ended)]
+        ended = turn_to_end(session, followers)
+
+
+def end_stranded(session: Session) -> None:
+    """At start: what `end_followers` should have ended, in case something else has changed rows meanwhile."""
+    end_followers(session, [*families.stranded(session), *dependencies.unsettled(session)])
+
+
+def stopping_children(session: Session) -> list[str]:
+    """Runs of children that are being stopped, perhaps with their parent: nobody may have asked the engine yet."""
+    query = select(Run.id).join(Job, Job.id == Run.job_id)
+    return list(session.scalars(query.where(Run.state == JobState.CANCELLING, Job.parent_id.is_not(None))))
 
 
 def mark_ended(session: Session, run_id: str, ending: Ending) -> bool:
@@ -330,7 +379,14 @@ def _restart(session: Session, run: Run) -> None:
 
 
 def _set_state(session: Session, run: Run, state: JobState, info: str) -> None:
+    events.record_all(session, [_put_state(run, state, info)])
+    if not state.alive and not (state == JobState.INTERRUPTED and run.job.restartable):
+        end_followers(session, [run.job])
+
+
+def _put_state(run: Run, state: JobState, info: str) -> tuple[str, str, dict[str, Any]]:
+    """Returns the event that tells of it."""
     run.state = run.job.state = state.value
     run.state_info = run.job.state_info = info
     data = {"runId": run.id, "state": state.value, "info": info, "exitCode": run.exit_code}
-    events.record(session, f"run.{state.value.lower()}", run.job.urn, data=data)
+    return f"run.{state.value.lower()}", run.job.urn, data

@@ -25,7 +25,8 @@ class Amount:
 @dataclass(frozen=True)
 class Site:
     """Limits, defaults and addresses. `total` is what admission gives out (over-commit included); `max_run_time` in
-    seconds is the limit of jobs that name none, `preempt_grace` what a run gets that is stopped for another one."""
+    seconds is the limit of jobs that name none, `preempt_grace` what a run gets that is stopped for another one; `array_limit` is
+    how many jobs an array may have."""
 
     total: Amount
     default_image: str
@@ -38,6 +39,7 @@ class Site:
     preempt_grace: int = 30
     allowed_images: tuple[str, ...] | None = None
     max_run_time: int = 172800
+    array_limit: int = 1000
     #: Short names of images, and what they stand for.
     image_names: Mapping[str, str] = field(default_factory=dict)
     #: What the planner calls the machine of the jobs.

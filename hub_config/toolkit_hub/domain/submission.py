@@ -17,6 +17,7 @@ from toolkit_hub.policy.matching import carried
 from toolkit_hub.queue.planning import RunClass, WaitingRun, check_submit, impossible
 from toolkit_hub.queue.planning import asked as asked_words
 from toolkit_hub.store.access_tables import Role
+from toolkit_hub.store.order_tables import JobArray
 from toolkit_hub.store.tables import Account, Job, User
 
 __all__ = [
@@ -48,10 +49,18 @@ def check_possible(spec: JobSpec, site: Site) -> None:
 
 
 def check_quotas(
-    session: Session, site: Site, user_id: str, account: Account, spec: JobSpec, but: Job | None = None
+    session: Session,
+    site: Site,
+    user_id: str,
+    account: Account,
+    spec: JobSpec,
+    *,
+    but: Job | None = None,
+    count: int = 1,
 ) -> None:
     """Raises `Conflict` for what the quotas never allow, a bid beyond them, and for one job too many in the queue. A job that
-    only has to wait for a quota is let in. `but`: the job that is being changed, which counts already."""
+    only has to wait for a quota is let in. `but`: the job that is being changed, which counts already;
+    `count`: how many like it are submitted at once."""
     limits = limits_of(session, site)
     if not (limits.users or limits.accounts or limits.organizations):
         return
@@ -67,7 +76,7 @@ def check_quotas(
         bid=spec.bid,
     )
     queued = [other for other in waiting_runs(session) if but is None or other.run_id != but.runs[-1].id]
-    block = check_submit(limits, run, tuple(queued))
+    block = check_submit(limits, run, (*queued, *[run] * (count - 1)))
     if block is not None:
         raise Conflict(
             f"the job is beyond {block.details()}", "`toolkit quota ls` shows the quotas; ask for less, or wait"
@@ -104,8 +113,16 @@ def name_holder(session: Session, account: Account, name: str) -> Job | None:
 
 
 def check_name(session: Session, account: Account, name: str | None, but: Job | None = None) -> None:
-    """Raises `Conflict` when a living job of the account, other than `but`, has the name."""
+    """Raises `Conflict` when a living job of the account, other than `but`, or a living array has the name."""
     holder = name_holder(session, account, name) if name is not None else None
+    array = select(JobArray.id).where(
+        JobArray.account_id == account.id, JobArray.name == name, JobArray.ended.is_(None)
+    )
+    if name is not None and session.scalar(array) is not None:
+        raise Conflict(
+            f"the name {name} is in use in {account.full_name} by an array of jobs",
+            "choose another name, or kill the array; the name is free when all of its jobs have ended",
+        )
     if holder is not None and holder is not but:
         raise Conflict(
             f"the name {name} is in use in {account.full_name} by job {holder.id}",

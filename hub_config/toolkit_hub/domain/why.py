@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from toolkit_client.models import JobState
 from toolkit_client.queue_models import JobWhy, WaitAhead, WaitHolder, WaitProposal, WaitShort
 from toolkit_client.urn import job_urn
+from toolkit_hub.domain import dependencies
 from toolkit_hub.domain.access import Actor, allowed, authorise
 from toolkit_hub.domain.jobs import find_job
 from toolkit_hub.domain.queue_state import read_state
@@ -33,7 +34,7 @@ def job_why(session: Session, site: Site, actor: Actor, reference: str, promised
     told = JobWhy(job=job.id, state=JobState(job.state), reason=job.state_info)
     if job.state != JobState.QUEUING:
         return told
-    state = read_state(session, site, site.capacity(), promised)
+    state = read_state(session, site, site.capacity(), promised, dependencies.unmet(session))
     decided = plan(state)
     run_id = job.runs[-1].id
     found = explain(state, decided, run_id)

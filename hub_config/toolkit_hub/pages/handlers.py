@@ -16,6 +16,7 @@ from toolkit_client.errors import InvalidRequest, ToolkitError
 from toolkit_client.models import Job
 from toolkit_hub.api.context import Context, ServiceHandler
 from toolkit_hub.api.images import image_digest
+from toolkit_hub.api.jobs import stop_runs
 from toolkit_hub.configure import SERVICE_PREFIX
 from toolkit_hub.domain import gate_sessions, job_list, jobs
 from toolkit_hub.domain.access import Actor, allowed, authorise
@@ -115,8 +116,7 @@ class KillJob(PageHandler):
         context = self.context
         job = await context.store.write(jobs.kill_job, context.site, self.actor, reference)
         context.wake_queue()
-        if job.state == "CANCELLING":
-            context.cancel_run(job.runs[-1].id)
+        await stop_runs(context, job.id)
         self.redirect(f"{SERVICE_PREFIX}jobs/{job.id}")
 
 

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from toolkit_client.errors import ServiceUnavailable
 from toolkit_hub import clock
-from toolkit_hub.domain import runs, time_limits
+from toolkit_hub.domain import dependencies, runs, time_limits
 from toolkit_hub.domain.queue_state import read_state
 from toolkit_hub.domain.site import Site
 from toolkit_hub.metrics.instruments import PLANNER_PASS
@@ -41,6 +41,8 @@ class QueueLoop:
         self._look_now = asyncio.Event()
         #: Who was first in line; to lose it with a restart does no harm but to that.
         self._promised: tuple[str, ...] = ()
+        #: Runs of children that are being stopped, and that the reconciler has been told of.
+        self._stopping: set[str] = set()
 
     def start(self) -> None:
         loops = (
@@ -69,9 +71,11 @@ class QueueLoop:
         self._reconciler.peaks.close()
 
     async def _admit_forever(self) -> None:
+        await self._end_stranded()
         while True:
             self._reconciler.changed.clear()
             try:
+                await self._stop_children()
                 await self._admit()
             except Exception:
                 log.exception("admission failed; trying again")
@@ -88,6 +92,19 @@ class QueueLoop:
             self._reconciler.poke(run_id)
         for run_id in admitted.stops:
             self._reconciler.poke_cancelled(run_id)
+
+    async def _end_stranded(self) -> None:
+        try:
+            await self._store.write(runs.end_stranded)
+        except Exception:
+            log.exception("looking for jobs that should have ended failed")
+
+    async def _stop_children(self) -> None:
+        """Children that end with their parent are turned to their end with it, in its row's transaction; here they stop."""
+        stopping = set(await self._store.read(runs.stopping_children))
+        for run_id in stopping - self._stopping:
+            self._reconciler.poke_cancelled(run_id)
+        self._stopping = stopping
 
     async def _reconcile_forever(self) -> None:
         while True:
@@ -151,7 +168,8 @@ class QueueLoop:
 
 def admit_now(session: Session, site: Site, promised: tuple[str, ...] = ()) -> runs.Admitted:
     """Plan on the rows as they are, and carry the plan out in the same transaction."""
+    runs.set_reasons(session, dependencies.changed_reasons(session))
     if not runs.any_waiting(session):
         return runs.Admitted()
-    state = read_state(session, site, site.capacity(), promised)
+    state = read_state(session, site, site.capacity(), promised, dependencies.unmet(session))
     return runs.admit(session, site, state, plan(state))

@@ -4,7 +4,8 @@ from . import (  # all tables of one metadata, whichever module is imported firs
     access_tables,
     data_tables,
     metrics_tables,
+    order_tables,
 )
 from .store import Store
 
-__all__ = ["Store", "access_tables", "data_tables", "metrics_tables"]
+__all__ = ["Store", "access_tables", "data_tables", "metrics_tables", "order_tables"]

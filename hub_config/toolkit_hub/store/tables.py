@@ -192,6 +192,10 @@ class Job(Base):
     carries_rights: Mapped[bool] = mapped_column(
         default=False, doc="its token acts as its creator, so nobody else may run code in it; never changed"
     )
+    parent_id: Mapped[str | None] = mapped_column(String(36), index=True, doc="the job that submitted it")
+    detached: Mapped[bool] = mapped_column(default=False, doc="goes on when its parent has ended")
+    array_id: Mapped[str | None] = mapped_column(String(36), index=True, doc="the array that it is an element of")
+    array_index: Mapped[int | None] = mapped_column(Integer)
     spec: Mapped[dict[str, Any]] = mapped_column(doc="the JobSpec as submitted, defaults filled in")
     created: Mapped[datetime]
 

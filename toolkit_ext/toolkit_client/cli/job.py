@@ -12,6 +12,7 @@ from toolkit_client.cli.job_args import one_job, several_jobs
 from toolkit_client.cli.lazy import LazyGroup, examples
 from toolkit_client.cli.output import JOB_COLUMNS, SUBMIT_COLUMNS, Output, output_options
 from toolkit_client.cli.problems import for_each
+from toolkit_client.cli.safe_text import escape
 from toolkit_client.cli.state import State
 
 __all__ = ["SPEC_FIELDS", "get", "info", "job", "kill"]
@@ -35,6 +36,7 @@ COMMANDS = {
     "submit": ("toolkit_client.cli.job_submit:submit", "Submit a job (also: new)."),
     "upload": ("toolkit_client.cli.job_files:upload", "Send files and folders to a job that runs."),
     "why": ("toolkit_client.cli.job_why:why", "Say why a job waits, and what would start it now."),
+    "tree": ("toolkit_client.cli.job_tree:tree", "Show a job and all that it has submitted."),
 }
 #: The keys of a job that make up its spec, in the order in which people write them.
 SPEC_FIELDS = (
@@ -54,6 +56,9 @@ SPEC_FIELDS = (
     "restartable",
     "maxRunTime",
     "bid",
+    "after",
+    "array",
+    "detach",
     "tags",
     "options",
 )
@@ -69,7 +74,8 @@ def job() -> None:
     """Submit, list, read, change and kill jobs.
 
     A job is named by its ID, its full name (acme.joe.train), or its bare name in your home account or in the one that
-    `toolkit --account` gives. Of several jobs, one that fails does not stop the others; the exit code tells of it.
+    `toolkit --account` gives; a job of an array also by the array and its index (sweep:3). Of several jobs, one that fails
+    does not stop the others; the exit code tells of it.
     """
 
 
@@ -95,7 +101,7 @@ def get(state: State, refs: tuple[str, ...], last: bool, output: Output) -> int:
 @click.command(
     epilog=examples(
         "toolkit job kill --last",
-        "toolkit job kill acme.joe.train train-2",
+        "toolkit job kill acme.joe.train train-2 sweep:3",
         "toolkit job ls --tag sweep=7 --state alive --no-header --fields id | xargs toolkit job kill",
     )
 )
@@ -106,12 +112,17 @@ def kill(state: State, refs: tuple[str, ...], last: bool, output: Output) -> int
     """End jobs: their processes get SIGTERM, and SIGKILL a little later.
 
     The command does not wait for the end; the state goes from CANCELLING to CANCELLED. A job that has ended already
-    is an error (exit code 1).
+    is an error (exit code 1). Of an array all jobs end. What a job has submitted ends with it, but for what was submitted
+    with --detach; stderr says how many jobs that are.
     """
     client = state.client()
     killed, code = for_each(state.find_refs(refs, last), lambda ref: client.raw(calls.kill_job(ref)))
     if killed:
         output.show(killed)
+    for one in killed:
+        if one.get("killed", 1) > 1:
+            what = "jobs of the array and of their families" if one["kind"] == "array" else "jobs, with its family,"
+            click.echo(escape(f"{one['name'] or one['id']}: {one['killed']} {what} end"), err=True)
     return code
 
 

@@ -11,7 +11,7 @@ __all__ = ["one_job", "several_jobs"]
 
 Command = Callable[..., Any]
 Completer = Callable[[click.Context, click.Parameter, str], list[object]]
-last_option = click.option("--last", is_flag=True, help="The newest job that you created.")
+last_option = click.option("--last", is_flag=True, help="The newest job, or array, that you created.")
 
 
 def one_job(complete: Completer) -> Callable[[Command], Command]:

@@ -117,11 +117,13 @@ def running_job(state: State, ref: str | None, last: bool, *, wait: bool) -> dic
     """The job, when it runs; with `wait` it is waited for, and each new reason for that is told.
 
     Raises:
-        Conflict: it waits, and should not be waited for; or it has ended.
+        Conflict: it waits, and should not be waited for; or it has ended; or it is a whole array.
     """
     from toolkit_client.exchange import WaitPauses
 
     job = state.job(ref, last)
+    if job["kind"] == "array":
+        raise Conflict(f"{standing(job)}: that is an array", "name one of its jobs by its index, as sweep:3")
     pauses, told = WaitPauses(job["id"], None), ""
     while job["state"] in WAITING:
         words = standing(job)

@@ -23,7 +23,9 @@ LARGEST = 1024 * 1024
 #: Values that a file may unfold to; aliases can make very many out of a short text.
 MOST_VALUES = 50_000
 #: Keys below which every scalar is text; of tags only `key` and `value` are there.
-TEXT_KEYS = frozenset({"account", "command", "data", "environmentVars", "image", "name", "role", "tags", "workdir"})
+TEXT_KEYS = frozenset(
+    {"account", "after", "array", "command", "data", "environmentVars", "image", "name", "role", "tags", "workdir"}
+)
 HINT = "keys and an example: `toolkit job submit -h`, docs/cli.md"
 
 #: Where a value stands in a spec, as ``("tags", 0, "key")``.

@@ -15,7 +15,7 @@ from toolkit_client.cli.lazy import examples
 from toolkit_client.cli.output import JOB_COLUMNS, Output, output_options
 from toolkit_client.cli.state import State
 
-__all__ = ["ls", "ps"]
+__all__ = ["ls", "newest_first", "ps"]
 
 PS_COLUMNS = ("id", "state", "name", "image", "created", "command", "stateInfo")
 
@@ -46,6 +46,8 @@ DAY = 24 * 3600.0
 )
 @click.option("-N", "--name", metavar="NAME", shell_complete=complete_jobs, help="Only jobs of this name.")
 @click.option("--tag", "tags", metavar="K[=V]", multiple=True, help="Only jobs with this tag; repeatable: with all.")
+@click.option("--array", metavar="ID", help="Only the jobs of this array.")
+@click.option("--family", metavar="ID", help="Only this job and all that descends from it.")
 @click.option("-n", "--limit", metavar="N", type=click.IntRange(min=1), help="At most N jobs: the newest ones.")
 @click.option("-r", "--reverse", is_flag=True, help="Oldest first.")
 @output_options(JOB_COLUMNS)
@@ -61,14 +63,17 @@ def ls(
     states: str | None,
     name: str | None,
     tags: tuple[str, ...],
+    array: str | None,
+    family: str | None,
     limit: int | None,
     reverse: bool,
     output: Output,
 ) -> int:
     """List jobs, newest first; with JOB, what a folder of that job holds while it runs, its home unless a PATH is given.
 
-    Without options: the jobs that you submitted in the last 24 hours. --state, --name, --tag and --limit look at all
-    times. On a terminal the table is fitted to its width; piped it is whole.
+    Without options: the jobs that you submitted in the last 24 hours. --state, --name, --tag, --array, --family and --limit
+    look at all times; --array and --family at all jobs that you may see. On a terminal the table is fitted to its width;
+    piped it is whole.
 
     With JOB: a PATH that does not begin with a slash is below the job's home; `--fields name,kind,size,mtime,mode,target` shows
     all that is known. Needs job:exec.
@@ -78,16 +83,18 @@ def ls(
             state, (ref, path, recursive), output, alone=not (me or states or name or tags or limit or reverse)
         )
     account = account or state.account
-    since = None if states or name or tags or limit else values.moment_ago(DAY)
+    belonging = {"array": array and state.full_ref(array), "family": family and state.full_ref(family)}
+    since = None if states or name or tags or limit or array or family else values.moment_ago(DAY)
     filters = {
         "account": account,
-        "mine": me or not account,
+        "mine": me or not (account or array or family),
         "state": states or "all",
         "name": name,
         "tags": tags,
         "since": since,
+        **belonging,
     }
-    found = (job for job in _newest_first(state, limit, filters) if all(_has_tag(job, tag) for tag in tags))
+    found = (job for job in newest_first(state, limit, filters) if all(_has_tag(job, tag) for tag in tags))
     jobs = list(islice(found, limit))
     output.show(reversed(jobs) if reverse else jobs)
     return 0
@@ -110,10 +117,10 @@ def ps(state: State, output: Output) -> None:
     With `toolkit --account A` those of that account, whoever submitted them. `toolkit job ls` has more choices.
     """
     filters = {"account": state.account, "mine": not state.account, "state": "alive"}
-    output.show(_newest_first(state, None, filters))
+    output.show(newest_first(state, None, filters))
 
 
-def _newest_first(state: State, limit: int | None, filters: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def newest_first(state: State, limit: int | None, filters: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Jobs as plain JSON, asked for page by page."""
     client = state.client()
     size = min(limit or calls.PAGE_SIZE, calls.PAGE_SIZE)

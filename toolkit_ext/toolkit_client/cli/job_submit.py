@@ -15,6 +15,9 @@ from toolkit_client.cli.state import State
 
 __all__ = ["submit"]
 
+#: Of an array: how many jobs it has is in words, since they have no exit code yet.
+ARRAY_COLUMNS = (*SUBMIT_COLUMNS[:-1], "stateInfo")
+
 
 class CommandLast(click.Command):
     """Options end at the first word of CMD, with or without ``--`` before it.
@@ -43,6 +46,8 @@ class CommandLast(click.Command):
         "toolkit job submit --image python --cpu 2 --mem 512m -e SEED=1 --name train python train.py --lr 0.1",
         "toolkit job submit -f job.yml --gpu 2 --max-run-time 12h --tag sweep=7",
         "toolkit job submit --follow --exit-code -- make test",
+        "toolkit job submit --after prepare -- python train.py",
+        "toolkit job submit --array 0-99%8 --name sweep -- sh -c 'python train.py --seed $TOOLKIT_ARRAY_INDEX'",
     ),
 )
 @click.option(
@@ -64,9 +69,14 @@ def submit(state: State, /, file: str | None, follow: bool, exit_code: bool, out
     Options end at the first word of CMD. Without CMD the image's own command runs. The new job is printed on stdout;
     with --follow on stderr, so that stdout has the command's output and nothing else.
 
+    With --array it makes one job for each index, called NAME_INDEX; the one line that is printed, and its id, stand for all
+    of them. A job submitted from within a job is its child, and ends with it unless --detach is given.
+
     The keys of a job file are those of `job info --job-spec`. A flag replaces the file's value; of variables, tags, ports
     and data only those with the same name, key, port or path.
     """
+    if follow and given["array"]:
+        raise click.UsageError("--follow is for one job: `job logs ARRAY:INDEX -f` follows one of an array")
     if exit_code and not follow:
         raise click.UsageError("--exit-code needs --follow: the code is known when the job has ended")
     spec = spec_of({**given, "account": given["account"] or state.account})
@@ -77,13 +87,22 @@ def submit(state: State, /, file: str | None, follow: bool, exit_code: bool, out
     except KeyboardInterrupt:
         print("\nit is not known whether the job was submitted; `toolkit job ls -n 1` shows", file=sys.stderr)
         raise
-    output.show([job], err=follow)
+    _tell(job, output, err=follow)
     if not follow:
         return 0
     # Kept apart, for a plain submission never reads a log.
     from toolkit_client.cli.job_logs import follow_to_end
 
     return follow_to_end(state, str(job["id"]), exit_code=exit_code)
+
+
+def _tell(job: dict[str, Any], output: Output, *, err: bool) -> None:
+    """The job, or one line for a whole array; and what a job inside of which it was submitted has to do with it."""
+    if job["kind"] == "array":
+        output = output.with_columns(ARRAY_COLUMNS)
+    output.show([job], err=err)
+    if job["parentId"] and not job["detach"]:
+        print(f"it ends with job {job['parentId']}, which has submitted it; --detach lets it go on", file=sys.stderr)
 
 
 def _with_file(name: str, flags: dict[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from toolkit_client.cli import values
+from toolkit_client.cli.complete import complete_living_jobs
 
 __all__ = ["spec_flags", "spec_of"]
 
@@ -29,6 +30,9 @@ KEYS = {
     "restartable": "restartable",
     "max_run_time": "maxRunTime",
     "bid": "bid",
+    "after": "after",
+    "array": "array",
+    "detach": "detach",
     "tags": "tags",
 }
 RESOURCES = {
@@ -139,6 +143,24 @@ FLAGS = (
         metavar="T",
         callback=values.duration,
         help="Time limit of a run: 48h, 90m, 1d12h, or seconds; 0: none. Default: the site's.",
+    ),
+    click.option(
+        "--after",
+        metavar="ID[:ok|:any]",
+        multiple=True,
+        shell_complete=complete_living_jobs,
+        help="Start when that job, or array, has succeeded (`ok`, the default) or has ended (`any`); repeatable.",
+    ),
+    click.option(
+        "--array",
+        metavar="0-99[%8]",
+        help="One job for each index, also 0,3,7-9; `%8`: at most 8 at once. Each has TOOLKIT_ARRAY_INDEX.",
+    ),
+    click.option(
+        "--detach",
+        is_flag=True,
+        default=None,
+        help="Submitted from within a job: go on when that one has ended.",
     ),
 )
 

@@ -63,7 +63,7 @@ class State:
 
         The names of data may begin with a dot.
         """
-        if self.account and "." not in ref.removeprefix(".") and not is_id(ref):
+        if self.account and "." not in ref.removeprefix(".") and not is_id(ref.partition(":")[0]):
             return f"{self.account}.{ref}"
         return ref
 
@@ -77,7 +77,7 @@ class State:
         return self.account or str(self.me()["accountId"])
 
     def newest_job(self) -> dict[str, Any]:
-        """The newest job that the caller created.
+        """The newest job that the caller created; the array, if it is one of an array's.
 
         Raises:
             NotFound: there is none.
@@ -86,6 +86,8 @@ class State:
         if not page["items"]:
             raise NotFound("you have not created a job yet", "`toolkit job submit -- CMD…` creates one")
         job: dict[str, Any] = page["items"][0]
+        if job["arrayId"] and not job["retryOf"]:
+            job = self.client().raw(calls.get_job(job["arrayId"]))
         return job
 
     def find_ref(self, ref: str | None, last: bool, *, or_last: bool = False) -> str:
