@@ -496,17 +496,17 @@ def test_no_child_of_a_job_that_has_ended(people: People, parent: Callable[..., 
         jobs.submit_job(session, people.site, actor, spec)
 
 
-def test_a_server_that_carries_its_users_rights_has_children(people: People) -> None:
-    """With the user's rights, but by the server's token."""
+def test_what_a_person_submits_from_a_notebook_outlives_the_notebook(people: People) -> None:
+    """With the user's rights, but by the server's token: it is in the server's tree, and does not end with it."""
     with people.store.begin() as session:
         alice = people.actor(session, "alice")
         server = jobs.own_server(session, people.site, alice)[0]
         inside: Actor = replace(alice, subject=replace(alice.subject, carried_by=server.id))
         spec = JobSpec.model_validate({"command": ["true"], "resources": SMALL})
         child = jobs.submit_job(session, people.site, inside, spec)[0]
-    assert child.parent_id == server.id
+    assert (child.parent_id, child.detach) == (server.id, True)
     kill(people, server.id)
-    assert read(people, child).state == "CANCELLED"
+    assert read(people, child).state == "QUEUING"
 
 
 def test_what_was_left_over_is_ended_at_start(people: People, parent: Callable[..., Job]) -> None:
