@@ -248,7 +248,7 @@ def _new_job(session: Session, site: Site, actor: Actor, account: Account, spec:
         retry_of=origin.retry_of,
         parent_id=families.parent_of(session, actor) if origin.kind == "job" else None,
         # What a person submits from a notebook outlives the notebook.
-        detached=spec.detach or actor.subject.carried_by is not None,
+        detached=spec.detach or bool(actor.subject.carried_by),
         array_id=origin.array_id,
         array_index=origin.array_index,
         spec=kept.model_dump(by_alias=True, mode="json"),
