@@ -89,6 +89,7 @@ def relayed_site(
 
 def running_behind(relay: EngineRelay, plan: FaultPlan, state: Path) -> Iterator[RunningSite]:
     values = f"{plan.site_values}\nc.Toolkit.cpus = 16\nc.Toolkit.memory = 64.0"
+    values += "\nc.Toolkit.simulated_gpus = 2\nc.Toolkit.preempt_grace = 3"
     # The hub soon gives up a server that nobody answers for, so that a test need not wait for two minutes.
     yield from running(state, values, {"DOCKER_HOST": relay.url}, "c.ToolkitSpawner.http_timeout = 5")
 

@@ -311,6 +311,42 @@ class Family(Scenario):
         assert waiting.state_info == f"job {scene.job_id} failed: exit code 7"
 
 
+class Preemption(Scenario):
+    """A job with both GPUs (SIMULATED) is stopped for one of a higher class, and comes again when that has ended."""
+
+    name = "stopped for another job and started again"
+    asks: ClassVar[dict[str, float]] = {"gpu": 2, "cpu": 1, "mem": 1}
+
+    def prepare(self, scene: Scene) -> None:
+        scene.submit(preemptable=True, restartable=True, resources=self.asks)
+        assert scene.wait("RUNNING").alive
+        scene.followers = []
+
+    def act(self, scene: Scene) -> None:
+        with scene.site.client() as client:
+            wanted = {"command": ["true"], "resources": {**self.asks, "gpu": 1}}
+            urgent = patiently(lambda: client.jobs.submit(wanted, f"{scene.key}-urgent"))
+        scene.followers = [urgent.id]
+        scene.wait("QUEUED", "RUNNING", runs=2)
+
+    def settle(self, scene: Scene) -> None:
+        assert scene.followers, "what was acknowledged is there"
+        scene.site.wait_state(scene.followers[0], "SUCCEEDED", "FAILED", timeout=PATIENCE_S)
+        scene.wait("QUEUED", "RUNNING", runs=2)
+        scene.finish()
+
+    def check(self, scene: Scene) -> None:
+        scene.ended_as_it_should()
+        first, second = scene.job().runs
+        assert (first.state, second.index) == ("INTERRUPTED", 1)
+        assert first.state_info.startswith(f"stopped to make room for job {scene.followers[0]}")
+        with scene.site.client() as client:
+            urgent = patiently(partial(client.jobs.get, scene.followers[0]))
+        refused = scene.start_refused and "injected" in urgent.state_info
+        assert urgent.state == "SUCCEEDED" or refused, urgent.state_info
+        assert len(urgent.runs) == 1
+
+
 @contextlib.contextmanager
 def paused(pid: int) -> Iterator[None]:
     """A process is held while the block runs."""
@@ -333,4 +369,5 @@ SCENARIOS: tuple[Scenario, ...] = (
     RunAgain(),
     TimeLimit(),
     Family(),
+    Preemption(),
 )
