@@ -161,6 +161,9 @@ Ask = Callable[[Place], tuple[str, Any]]
 MATRIX: dict[str, tuple[str, Ask]] = {
     "GET /me": (ALL, lambda p: ("/me", None)),
     "GET /queue": (ALL, lambda p: ("/queue", None)),
+    "GET /queue/jobs": (ALL, lambda p: ("/queue/jobs", None)),
+    "GET /gpus": (ALL, lambda p: ("/gpus", None)),
+    "GET /usage": (ALL, lambda p: ("/usage", None)),
     "GET /events": (USE_ACCOUNT, lambda p: (f"/events?job={p.living}", None)),
     "GET /admin/doctor": (ORGANIZATION, lambda p: ("/admin/doctor", None)),
     "POST /admin/gc": (ORGANIZATION, lambda p: ("/admin/gc", {"dryRun": True})),
@@ -173,6 +176,7 @@ MATRIX: dict[str, tuple[str, Ask]] = {
     "POST /jobs/{job}/retry": (USE_ACCOUNT, lambda p: (f"/jobs/{p.ended}/retry", None)),
     "GET /jobs/{job}/logs": (USE_ACCOUNT, lambda p: (f"/jobs/{p.ended}/logs", None)),
     "GET /jobs/{job}/events": (USE_ACCOUNT, lambda p: (f"/jobs/{p.ended}/events", None)),
+    "GET /jobs/{job}/why": (USE_ACCOUNT, lambda p: (f"/jobs/{p.living}/why", None)),
     "GET /jobs/{job}/metrics": (USE_ACCOUNT, lambda p: (f"/jobs/{p.living}/metrics", None)),
     "GET /top": (SEEN_IN_ACCOUNT, lambda p: (f"/top?account={p.account}", None)),
     "GET /jobs/{job}/apps": (USE_ACCOUNT, lambda p: (f"/jobs/{p.living}/apps", None)),

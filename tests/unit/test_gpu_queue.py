@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -17,7 +17,7 @@ from toolkit_client.errors import Conflict, InvalidRequest
 from toolkit_client.models import Job, JobPatch, JobSpec
 from toolkit_client.queue_models import JobWhy
 from toolkit_hub import clock
-from toolkit_hub.domain import account_use, data_usage, jobs, ledger, runs
+from toolkit_hub.domain import account_use, data_usage, jobs, ledger, runs, usage
 from toolkit_hub.domain.launch import environment_of
 from toolkit_hub.domain.why import job_why
 from toolkit_hub.queue.loop import admit_now
@@ -272,3 +272,22 @@ def test_a_preempted_parent_that_comes_again_keeps_its_children(people: People) 
     end(people, parent, exit_code=143)
     assert read(people, parent).state == "QUEUING"
     assert read(people, child).alive
+
+
+def test_usage_counts_what_was_given_and_cuts_days_at_midnight(people: People, move: Callable[[float], None]) -> None:
+    clock.set_clock(lambda: datetime(2026, 3, 1, 23, 0, tzinfo=UTC).timestamp())
+    job = submit(people, gpu=2)
+    admit(people)
+    run_now(people, job)
+    clock.set_clock(lambda: datetime(2026, 3, 2, 2, 0, tzinfo=UTC).timestamp())
+    with people.store.begin(write=False) as session:
+        alice, bob = people.actor(session, "alice"), people.actor(session, "bob")
+        since = datetime(2026, 2, 1, tzinfo=UTC)
+        days = usage.usage(session, alice, "day", since)
+        assert [(row.key, row.gpu_hours) for row in days] == [("2026-03-01", 2.0), ("2026-03-02", 4.0)]
+        assert [(row.key, row.gpu_hours, row.runs) for row in usage.usage(session, alice, "account", since)] == [
+            ("acme.alice", 6.0, 1)
+        ]
+        assert usage.usage(session, bob, "account", since) == [], "he may not see her account"
+        late = usage.usage(session, alice, "user", datetime(2026, 3, 2, 1, 30, tzinfo=UTC))
+        assert [(row.key, row.gpu_hours) for row in late] == [("alice", 1.0)]

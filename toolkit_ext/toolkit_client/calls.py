@@ -6,6 +6,7 @@ Each is described once for every transport, see `toolkit_client.call`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from toolkit_client.call import API_PATH, Call, body_of, make_call, new_key, page_reader, path_of, reader
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
         User,
         Visit,
     )
-    from toolkit_client.queue_models import Gpu, JobWhy, QueuedJob
+    from toolkit_client.queue_models import Gpu, JobWhy, QueuedJob, UsageRow
 
 __all__ = [
     "API_PATH",
@@ -52,6 +53,7 @@ __all__ = [
     "list_jobs",
     "list_queue",
     "list_top",
+    "list_usage",
     "list_users",
     "new_visit",
     "read_events",
@@ -213,6 +215,13 @@ def list_gpus() -> Call[Page[Gpu]]:
 def list_queue() -> Call[Page[QueuedJob]]:
     """The jobs that wait, the next one to start first."""
     return make_call("GET", "/queue/jobs", page_reader("QueuedJob", "queue_models"))
+
+
+def list_usage(by: str, seconds: int) -> Call[Page[UsageRow]]:
+    """What was given out in the last `seconds`, by ``account``, ``user`` or ``day``."""
+    since = datetime.now(UTC) - timedelta(seconds=seconds)
+    read = page_reader("UsageRow", "queue_models")
+    return make_call("GET", "/usage", read, params={"by": by, "since": since.isoformat()})
 
 
 def get_checkup() -> Call[Checkup]:

@@ -10,7 +10,7 @@ from pydantic import Field
 from toolkit_client.models import JobState
 from toolkit_client.wire import WireModel
 
-__all__ = ["Gpu", "JobWhy", "QueuedJob", "WaitAhead", "WaitHolder", "WaitProposal", "WaitShort"]
+__all__ = ["Gpu", "JobWhy", "QueuedJob", "UsageRow", "WaitAhead", "WaitHolder", "WaitProposal", "WaitShort"]
 
 
 class Gpu(WireModel):
@@ -50,6 +50,16 @@ class QueuedJob(WireModel):
     cpu: float
     mem: float = Field(description="GiB")
     reason: str
+
+
+class UsageRow(WireModel):
+    """Hours that were given out, whether or not they were made use of."""
+
+    key: str = Field(description="the account, the user, or the day (of UTC)")
+    gpu_hours: float
+    cpu_hours: float
+    mem_hours: float = Field(description="GiB times hours")
+    runs: int
 
 
 class WaitShort(WireModel):

@@ -50,6 +50,7 @@ COMMANDS = {
     "start": ("toolkit_client.cli.start:start", "Start an interactive job, or your own server: JupyterLab."),
     "team": ("toolkit_client.cli.team:team", "Create and change teams and their members."),
     "unlock": ("toolkit_client.cli.lock:unlock", "Take a lock away."),
+    "usage": ("toolkit_client.cli.usage:usage", "Show how many hours of GPUs, CPUs and memory were given out."),
     "user": ("toolkit_client.cli.user:user", "List, create and change users."),
     "vfolder": ("toolkit_client.cli.vfolder:vfolder", "Other names of commands for data."),
 }
