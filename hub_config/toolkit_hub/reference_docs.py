@@ -22,7 +22,7 @@ def settings_page() -> str:
         "",
         "Made from the code by `python -m toolkit_hub.reference_docs docs`.",
     ]
-    for name, trait in sorted(Toolkit.class_own_traits(config=True).items()):
+    for name, trait in sorted(Toolkit.class_traits(config=True).items()):
         shown = f" = `{trait.default_value!r}`" if trait.default_value not in (0.0, 0, "") else ""
         lines += ["", f"## `{name}`", "", f"{type(trait).__name__}{shown}", "", inspect.cleandoc(trait.help)]
     return "\n".join(lines) + "\n"

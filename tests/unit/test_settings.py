@@ -16,7 +16,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def test_every_setting_says_what_it_means() -> None:
-    for name, trait in Toolkit.class_own_traits(config=True).items():
+    for name, trait in Toolkit.class_traits(config=True).items():
         assert len(trait.help.strip()) > 20, f"{name} has no help"
 
 
