@@ -31,6 +31,7 @@ from toolkit_hub.domain import (
     accounts,
     audit,
     data,
+    job_changes,
     job_list,
     jobs,
     locks,
@@ -126,7 +127,7 @@ def test_nothing_makes_it_other_than_it_was_submitted(people: People) -> None:
             JobPatch.model_validate({key: True})
     job = people.submit("alice", interactive=True)
     with people.store.begin() as session:
-        changed = jobs.change_job(
+        changed = job_changes.change_job(
             session, people.site, people.actor(session, "alice"), job.id, JobPatch(name="other", bid=3)
         )
         assert changed.carries_rights
@@ -135,7 +136,7 @@ def test_nothing_makes_it_other_than_it_was_submitted(people: People) -> None:
 def test_who_retries_a_job_gives_it_rights_of_their_own(house: House, people: People) -> None:
     first = people.submit("alice", interactive=True, account="acme.alice.x")
     with people.store.begin() as session:
-        jobs.kill_job(session, people.site, people.actor(session, "alice"), first.id)
+        job_changes.kill_job(session, people.site, people.actor(session, "alice"), first.id)
     with people.store.begin() as session:
         again, _ = jobs.retry_job(session, people.site, people.actor(session, "bob"), first.id)
         assert (again.carries_rights, again.creator) == (True, "acme.bob")
@@ -209,7 +210,7 @@ def test_it_may_nothing_while_its_user_is_disabled_and_ends_with_the_run(house: 
     house.do("admin", users.enable_user, "acme.bob")
     with people.store.begin() as session:
         assert access.allowed(session, inside(session, job), "job:get", job.urn)
-        jobs.kill_job(session, people.site, people.actor(session, "bob"), job.id)
+        job_changes.kill_job(session, people.site, people.actor(session, "bob"), job.id)
     with people.store.begin() as session, pytest.raises(DeadKey, match="the run has ended"):
         inside(session, job)
 
@@ -293,7 +294,7 @@ def test_rights_do_not_go_from_job_to_job(house: House, people: People) -> None:
         spec = JobSpec(command=["true"], interactive=True, shareable=True)
         shareable, _ = submit(session, people.site, inside(session, job), spec)
         assert not shareable.carries_rights
-        jobs.kill_job(session, people.site, people.actor(session, "alice"), shareable.id)
+        job_changes.kill_job(session, people.site, people.actor(session, "alice"), shareable.id)
     server = own_server(people, "alice")
     with people.store.begin() as session:
         assert jobs.own_server(session, people.site, inside(session, job))[0].id == server.id, "the living one is named"
@@ -355,7 +356,7 @@ def test_nobody_but_its_creator_enters_it_and_every_answer_says_why(house: House
             assert set(session.scalars(listed)) == {with_role.id}
     # Administrators look after it as after any job.
     with people.store.begin() as session:
-        assert jobs.kill_job(session, people.site, people.actor(session, "alice"), job.id).state == "CANCELLED"
+        assert job_changes.kill_job(session, people.site, people.actor(session, "alice"), job.id).state == "CANCELLED"
 
 
 def test_a_shareable_job_is_shared_as_any(house: House, people: People) -> None:

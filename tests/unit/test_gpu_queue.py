@@ -17,7 +17,7 @@ from toolkit_client.errors import Conflict, InvalidRequest
 from toolkit_client.models import Job, JobPatch, JobSpec
 from toolkit_client.queue_models import JobWhy
 from toolkit_hub import clock
-from toolkit_hub.domain import account_use, data_usage, jobs, ledger, runs, usage
+from toolkit_hub.domain import account_use, data_usage, job_changes, ledger, runs, usage
 from toolkit_hub.domain.launch import environment_of
 from toolkit_hub.domain.why import job_why
 from toolkit_hub.queue.loop import admit_now
@@ -172,7 +172,7 @@ def test_why_a_job_waits_and_what_would_start_it_now(people: People) -> None:
     assert timedelta(minutes=59) < found.latest - clock.now() < timedelta(minutes=62)
     fewer = next(one for one in found.proposals if one.words == "with 1 GPU")
     with people.store.begin() as session:
-        jobs.change_job(
+        job_changes.change_job(
             session, people.site, people.actor(session, "bob"), waits.id, JobPatch.model_validate(fewer.patch)
         )
     assert admit(people).starts == (waits.runs[0].id,), "a proposal is what it says"
@@ -184,11 +184,11 @@ def test_what_a_job_asks_for_changes_only_while_it_waits(people: People) -> None
     admit(people)
     patch = JobPatch.model_validate({"resources": {"gpu": 0}})
     with pytest.raises(Conflict, match="has been given its room"), people.store.begin() as session:
-        jobs.change_job(session, people.site, people.actor(session, "alice"), job.id, patch)
+        job_changes.change_job(session, people.site, people.actor(session, "alice"), job.id, patch)
     waits = submit(people, gpu=2)
     too_much = JobPatch.model_validate({"resources": {"gpu": 3}})
     with pytest.raises(InvalidRequest, match="can never start here"), people.store.begin() as session:
-        jobs.change_job(session, people.site, people.actor(session, "alice"), waits.id, too_much)
+        job_changes.change_job(session, people.site, people.actor(session, "alice"), waits.id, too_much)
 
 
 def test_use_counts_in_fair_share_and_fades(people: People, move: Callable[[float], None]) -> None:
@@ -235,7 +235,7 @@ def test_a_bid_beyond_the_quota_is_refused_at_submit_and_afterwards(people: Peop
         submit(people, bid=11)
     job = submit(people, bid=10)
     with pytest.raises(Conflict, match="highest bid"), people.store.begin() as session:
-        jobs.change_job(session, people.site, people.actor(session, "alice"), job.id, JobPatch(bid=11))
+        job_changes.change_job(session, people.site, people.actor(session, "alice"), job.id, JobPatch(bid=11))
 
 
 def test_an_array_counts_as_many_jobs_as_it_has(people: People) -> None:

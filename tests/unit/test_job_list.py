@@ -12,7 +12,7 @@ from tests.unit.conftest import People
 from toolkit_client.errors import InvalidRequest, NotFound
 from toolkit_client.models import Job, Run
 from toolkit_hub import clock
-from toolkit_hub.domain import job_list, jobs
+from toolkit_hub.domain import job_changes, job_list, jobs
 
 
 @pytest.fixture(autouse=True)
@@ -56,7 +56,7 @@ def test_filters(people: People) -> None:
     second = people.submit("alice", tags=["k=v2", "K=v"])
     other = people.submit("bob", tags=["k=v"])
     with people.store.begin() as session:
-        jobs.kill_job(session, people.site, people.actor(session, "bob"), other.id)
+        job_changes.kill_job(session, people.site, people.actor(session, "bob"), other.id)
     assert listed(people, "alice") == [second.id, first.id]
     assert listed(people, "admin") == [other.id, second.id, first.id]
     assert listed(people, "admin", mine=True) == []

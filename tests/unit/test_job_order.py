@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from tests.unit.conftest import People
 from toolkit_client.errors import Conflict, InvalidRequest, NotFound, ToolkitError
 from toolkit_client.models import Job, JobPatch, JobSpec, KilledJob
-from toolkit_hub.domain import dependencies, events, families, job_list, jobs, launch, runs
+from toolkit_hub.domain import dependencies, events, families, job_changes, job_list, jobs, launch, runs
 from toolkit_hub.domain.access import Actor, actor_by_key
 from toolkit_hub.domain.job_tokens import job_token
 from toolkit_hub.domain.queue_state import read_state
@@ -56,7 +56,7 @@ def end(people: People, job: Job | str, exit_code: int | None = 0, **ending: Any
 
 def kill(people: People, reference: str, user: str = "alice") -> KilledJob:
     with people.store.begin() as session:
-        return jobs.kill_job(session, people.site, people.actor(session, user), reference)
+        return job_changes.kill_job(session, people.site, people.actor(session, user), reference)
 
 
 def retry(people: People, reference: str, user: str = "alice") -> Job:
@@ -204,8 +204,8 @@ def test_a_new_name_makes_no_circle(people: People) -> None:
     b = submit(people, name="b", after=["a"])
     with people.store.begin() as session:
         alice = people.actor(session, "alice")
-        jobs.change_job(session, people.site, alice, a.id, JobPatch(name="old"))
-        jobs.change_job(session, people.site, alice, b.id, JobPatch(name="a"))
+        job_changes.change_job(session, people.site, alice, a.id, JobPatch(name="old"))
+        job_changes.change_job(session, people.site, alice, b.id, JobPatch(name="a"))
     assert read(people, b).after == [f"{a.id}:ok"]
     with pytest.raises(Conflict):
         submit(people, name="a", after=["a"])

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from tests.unit.conftest import People
 from toolkit_client.errors import Conflict, InvalidRequest
 from toolkit_client.models import Job, JobSpec, JobState
-from toolkit_hub.domain import events, job_list, jobs, launch, runs
+from toolkit_hub.domain import events, job_changes, job_list, jobs, launch, runs
 from toolkit_hub.queue.loop import admit_now
 from toolkit_hub.store.tables import Run
 
@@ -38,7 +38,7 @@ def end(people: People, job: Job, **ending: Any) -> bool:
 
 def kill(people: People, job: Job, user: str = "alice") -> Job:
     with people.store.begin() as session:
-        return jobs.kill_job(session, people.site, people.actor(session, user), job.id)
+        return job_changes.kill_job(session, people.site, people.actor(session, user), job.id)
 
 
 def test_the_life_of_a_run(people: People) -> None:

@@ -9,7 +9,20 @@ from tests.unit.access.house import House, soon
 from tests.unit.conftest import People
 from toolkit_client.access_models import NewData, NewLock, NewMember, NewRoleKey
 from toolkit_client.errors import InvalidRequest, NotFound, PermissionDenied
-from toolkit_hub.domain import access, accounts, data, job_list, jobs, locks, members, resolve, role_keys, rules, users
+from toolkit_hub.domain import (
+    access,
+    accounts,
+    data,
+    job_changes,
+    job_list,
+    jobs,
+    locks,
+    members,
+    resolve,
+    role_keys,
+    rules,
+    users,
+)
 from toolkit_hub.domain.access import Actor, DeadKey
 from toolkit_hub.domain.job_tokens import job_token
 from toolkit_hub.store.tables import Job
@@ -199,7 +212,7 @@ def test_a_jobs_own_token_acts_on_that_job_alone(house: House, people: People) -
         ):
             assert not access.allowed(session, actor, action, urn)
         assert access.actor_by_key(session, token[:-1] + ("0" if token[-1] != "0" else "1")) is None
-        jobs.kill_job(session, people.site, actor, mine.id)
+        job_changes.kill_job(session, people.site, actor, mine.id)
         session.flush()
         with pytest.raises(DeadKey, match="the run has ended"):
             access.actor_by_key(session, token)

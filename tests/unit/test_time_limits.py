@@ -12,7 +12,7 @@ from tests.unit.conftest import People
 from toolkit_client.errors import Conflict
 from toolkit_client.models import Job, JobPatch
 from toolkit_hub import clock
-from toolkit_hub.domain import events, jobs, runs, time_limits, wording
+from toolkit_hub.domain import events, job_changes, jobs, runs, time_limits, wording
 from toolkit_hub.domain.queue_state import read_state
 from toolkit_hub.queue.loop import admit_now
 from toolkit_hub.queue.planning.plan import plan
@@ -47,7 +47,7 @@ def enforce(people: People) -> list[str]:
 
 def change(people: People, job: Job, **patch: Any) -> Job:
     with people.store.begin() as session:
-        return jobs.change_job(session, people.site, people.actor(session, "alice"), job.id, JobPatch(**patch))
+        return job_changes.change_job(session, people.site, people.actor(session, "alice"), job.id, JobPatch(**patch))
 
 
 def warnings(people: People, job: Job) -> int:
@@ -88,7 +88,7 @@ def test_it_warns_once_and_then_ends(people: People, move: Callable[[float], Non
     seen = read(people, job)
     assert (seen.state, seen.state_info) == ("CANCELLING", "time limit 48 h: being ended")
     with people.store.begin() as session:
-        assert jobs.kill_job(session, people.site, people.actor(session, "alice"), job.id).state == "CANCELLING"
+        assert job_changes.kill_job(session, people.site, people.actor(session, "alice"), job.id).state == "CANCELLING"
         runs.mark_ended(session, run.id, runs.Ending(143, ended=clock.now()))
     seen = read(people, job)
     assert (seen.state, seen.state_info, seen.runs[0].exit_code) == ("FAILED", "time limit 48 h", 143)
@@ -159,7 +159,7 @@ def test_an_interrupted_restartable_job_waits_again(people: People) -> None:
 def test_a_killed_restartable_job_stays_dead(people: People) -> None:
     job = started(people, restartable=True)
     with people.store.begin() as session:
-        jobs.kill_job(session, people.site, people.actor(session, "alice"), job.id)
+        job_changes.kill_job(session, people.site, people.actor(session, "alice"), job.id)
         runs.mark_ended(session, job.runs[0].id, runs.Ending(None, "removed", interrupted=True))
     assert read(people, job).state == "CANCELLED"
 
@@ -172,7 +172,7 @@ def test_only_living_jobs_are_changed(people: People) -> None:
     changed = change(people, job, name="mine", tags=["a=b"], bid=3)
     assert (changed.name, changed.bid, changed.tags[0].key) == ("mine", 3, "a")
     with people.store.begin() as session:
-        jobs.kill_job(session, people.site, people.actor(session, "alice"), job.id)
+        job_changes.kill_job(session, people.site, people.actor(session, "alice"), job.id)
     with pytest.raises(Conflict, match="ended already"):
         change(people, job, bid=4)
 

@@ -11,7 +11,7 @@ from sqlalchemy import select
 from tests.unit.conftest import People
 from toolkit_client.errors import Conflict, InvalidRequest, NotFound, PermissionDenied
 from toolkit_client.models import Job, JobSpec, Visit, VisitWish
-from toolkit_hub.domain import jobs, launch, visits
+from toolkit_hub.domain import job_changes, launch, visits
 from toolkit_hub.domain.access import actor_by_key
 from toolkit_hub.domain.job_apps import apps_of, find_app
 from toolkit_hub.domain.job_tokens import job_token
@@ -91,7 +91,7 @@ def test_who_gets_no_visit(people: People) -> None:
         with pytest.raises(PermissionDenied, match="only users"):
             visits.make_visit(session, people.site, own, job.id, VisitWish(app="8080"))
     with people.store.begin() as session:
-        jobs.kill_job(session, people.site, people.actor(session, "alice"), job.id)
+        job_changes.kill_job(session, people.site, people.actor(session, "alice"), job.id)
     with pytest.raises(Conflict, match="has ended"):
         visit(people, job, "ttyd")
 

@@ -12,7 +12,7 @@ from toolkit_hub.api.event_stream import stream_events, stream_job_events
 from toolkit_hub.api.images import image_digest
 from toolkit_hub.api.log_stream import LOG_PARAMETERS, stream_job_log
 from toolkit_hub.api.routing import Call, Parameter, Route
-from toolkit_hub.domain import families, job_list, job_metrics, jobs, visits
+from toolkit_hub.domain import families, job_changes, job_list, job_metrics, jobs, visits
 from toolkit_hub.domain.images import image_meant
 from toolkit_hub.domain.job_apps import apps_of
 from toolkit_hub.domain.why import job_why
@@ -50,7 +50,7 @@ def _answer(call: Call, job: Job, new: bool) -> Job:
 async def change(call: Call) -> Job:
     context = call.context
     job = await context.store.write(
-        jobs.change_job, context.site, call.actor, call.path_arguments["job"], call.body(JobPatch)
+        job_changes.change_job, context.site, call.actor, call.path_arguments["job"], call.body(JobPatch)
     )
     context.wake_queue()  # another bid is another order
     return job
@@ -86,7 +86,7 @@ async def why(call: Call) -> JobWhy:
 
 async def kill(call: Call) -> KilledJob:
     context = call.context
-    job = await context.store.write(jobs.kill_job, context.site, call.actor, call.path_arguments["job"])
+    job = await context.store.write(job_changes.kill_job, context.site, call.actor, call.path_arguments["job"])
     context.wake_queue()
     await stop_runs(context, job.id)
     return job

@@ -1,4 +1,4 @@
-"""Jobs, as users ask for them: submit, look, change, kill, do again."""
+"""Jobs, as users ask for them: submit, look, do again. `job_changes` has how they are changed and ended."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from toolkit_client.errors import Conflict, NotFound, PermissionDenied
 from toolkit_client.models import Job as WireJob
-from toolkit_client.models import JobPatch, JobSpec, JobState, KilledJob, Resources
+from toolkit_client.models import JobSpec, JobState, Resources
 from toolkit_hub import clock
 from toolkit_hub.domain import arrays, dependencies, events, families, idempotency, mounts, runs, time_limits
 from toolkit_hub.domain.access import Actor, authorise
@@ -29,22 +29,21 @@ from toolkit_hub.domain.submission import (
     name_holder,
     role_of_job,
 )
-from toolkit_hub.store.access_tables import Lock
 from toolkit_hub.store.data_tables import JobMount
 from toolkit_hub.store.order_tables import JobArray, JobDependency
 from toolkit_hub.store.tables import Account, Job, User, new_id
 
 __all__ = [
-    "change_job",
     "find_job",
     "get_job",
     "image_of",
-    "kill_job",
     "living_server",
     "look_up",
     "own_server",
     "retry_job",
+    "shown",
     "submit_job",
+    "tell",
 ]
 
 
@@ -80,14 +79,14 @@ def submit_job(
     request = f"POST /jobs {spec.model_dump_json()}"
     known = _made_before(session, actor, idempotency_key, request)
     if known is not None:
-        return _shown(session, known, site), False
+        return shown(session, known, site), False
     account = account_for(session, actor, spec.account)
     authorise(session, actor, "job:new", account.urn)
     origin = _Origin(image_digest=image_digest)
     new = _new_array if spec.array is not None else _new_job
     job = new(session, site, actor, account, spec, origin)
     idempotency.remember(session, actor, idempotency_key, request, job.id)
-    return _shown(session, job, site), True
+    return shown(session, job, site), True
 
 
 def retry_job(
@@ -113,7 +112,7 @@ def retry_job(
     request = f"POST /jobs/{old.id}/retry"
     known = _made_before(session, actor, idempotency_key, request)
     if known is not None:
-        return _shown(session, known, site), False
+        return shown(session, known, site), False
     authorise(session, actor, "job:new", old.account.urn)
     if old.kind == "server":
         raise Conflict("a user's own server is not retried", "start your server from the home page")
@@ -132,7 +131,7 @@ def retry_job(
     origin = _Origin(image_digest=image_digest, retry_of=old.id, array_id=old.array_id, array_index=old.array_index)
     job = _new_job(session, site, actor, old.account, spec, origin)
     idempotency.remember(session, actor, idempotency_key, request, job.id)
-    return _shown(session, job, site), True
+    return shown(session, job, site), True
 
 
 def own_server(
@@ -152,7 +151,7 @@ def own_server(
         )
     known = _made_before(session, actor, idempotency_key, "POST /servers")
     if known is not None:
-        return _shown(session, known, site), False
+        return shown(session, known, site), False
     living = living_server(session, site, actor)
     if living is not None:
         if living.state == JobState.CANCELLING:
@@ -164,7 +163,7 @@ def own_server(
     home = mounts.home_mount(session, actor, account)
     job = _new_job(session, site, actor, account, spec, _Origin("server", image_digest, home=home))
     idempotency.remember(session, actor, idempotency_key, "POST /servers", job.id)
-    return _shown(session, job, site), True
+    return shown(session, job, site), True
 
 
 def living_server(session: Session, site: Site, actor: Actor) -> WireJob | None:
@@ -174,7 +173,7 @@ def living_server(session: Session, site: Site, actor: Actor) -> WireJob | None:
     if job is None:
         return None
     authorise(session, actor, "job:get", job.urn)
-    return _shown(session, job, site)
+    return shown(session, job, site)
 
 
 def _made_before(session: Session, actor: Actor, key: str | None, request: str) -> Job | JobArray | None:
@@ -207,16 +206,9 @@ def _new_array(
 
 def _new_job(session: Session, site: Site, actor: Actor, account: Account, spec: JobSpec, origin: _Origin) -> Job:
     """Check and store it, with its first run."""
-    check_possible(spec, site)
-    check_quotas(session, site, actor.user_id, account, spec)
-    if spec.enforce_name and spec.name is not None:
-        _take_name(session, actor, account, spec.name)
-    check_name(session, account, spec.name)
-    if spec.interactive:
-        check_interactive_limit(session, site, actor)
+    _check(session, site, actor, account, spec)
     creator = session.get_one(User, actor.user_id)
     role = role_of_job(session, actor, spec.role) if spec.role is not None else None
-    carries = carries_rights(actor, spec)
     image = image_meant(site, spec.image)
     waits = dependencies.resolve_after(session, actor, account, spec.after)
     # A retry repeats what ran; it takes no name from anybody.
@@ -228,7 +220,7 @@ def _new_job(session: Session, site: Site, actor: Actor, account: Account, spec:
         creator_id=creator.id,
         creator=creator,
         role_id=role.id if role else None,
-        carries_rights=carries,
+        carries_rights=carries_rights(actor, spec),
         name=spec.name,
         state=JobState.QUEUING,
         state_info=waits.reason or "waiting for its turn",
@@ -254,12 +246,9 @@ def _new_job(session: Session, site: Site, actor: Actor, account: Account, spec:
         spec=kept.model_dump(by_alias=True, mode="json"),
         created=clock.now(),
     )
-    mounted = mounts.resolve_mounts(session, actor, account, spec.data) if origin.home is None else [origin.home]
-    # Only where nobody else can come in and read them.
-    if carries and (keys := mounts.ssh_mount(session, actor, account, mounted)) is not None:
-        mounted.append(keys)
+    mounted = _mounted(session, actor, job, spec, origin)
     told = {"name": spec.name, "image": image, "kind": origin.kind, "retryOf": origin.retry_of}
-    job.seq = _tell(session, actor, "job.submitted", job, **told)
+    job.seq = tell(session, actor, "job.submitted", job, **told)
     session.add(job)
     runs.append_run(session, job, owner=hub_name_of(creator))
     session.flush()
@@ -271,7 +260,27 @@ def _new_job(session: Session, site: Site, actor: Actor, account: Account, spec:
     return job
 
 
-def _shown(session: Session, job: Job | JobArray, site: Site) -> WireJob:
+def _check(session: Session, site: Site, actor: Actor, account: Account, spec: JobSpec) -> None:
+    check_possible(spec, site)
+    check_quotas(session, site, actor.user_id, account, spec)
+    if spec.enforce_name and spec.name is not None:
+        _take_name(session, actor, account, spec.name)
+    check_name(session, account, spec.name)
+    if spec.interactive:
+        check_interactive_limit(session, site, actor)
+
+
+def _mounted(session: Session, actor: Actor, job: Job, spec: JobSpec, origin: _Origin) -> list[JobMount]:
+    account = job.account
+    mounted = mounts.resolve_mounts(session, actor, account, spec.data) if origin.home is None else [origin.home]
+    # Only where nobody else can come in and read them.
+    if job.carries_rights and (keys := mounts.ssh_mount(session, actor, account, mounted)) is not None:
+        mounted.append(keys)
+    return mounted
+
+
+def shown(session: Session, job: Job | JobArray, site: Site) -> WireJob:
+    """As its readers see it."""
     if isinstance(job, JobArray):
         return arrays.array_to_wire(session, job)
     return job_to_wire(job, site, mounts.mounts_to_wire(session, job) if has_mounts(job) else None)
@@ -283,10 +292,11 @@ def _take_name(session: Session, actor: Actor, account: Account, name: str) -> N
     if holder is not None:
         authorise(session, actor, "job:set", holder.urn)
         holder.name = None
-        _tell(session, actor, "job.changed", holder, name=None)
+        tell(session, actor, "job.changed", holder, name=None)
 
 
-def _tell(session: Session, actor: Actor, type_: str, job: Job | JobArray, **data: object) -> int:
+def tell(session: Session, actor: Actor, type_: str, job: Job | JobArray, **data: object) -> int:
+    """Record what was done with the job; returns the event's number."""
     action = "job:new" if type_ == "job.submitted" else "job:set"
     return events.record(session, type_, job.urn, actor=actor, action=action, data=dict(data))
 
@@ -298,14 +308,14 @@ def get_job(session: Session, site: Site, actor: Actor, reference: str) -> WireJ
     """One job, for those who may see it."""
     job = find_job(session, actor, reference)
     authorise(session, actor, "job:get", job.urn)
-    return _shown(session, job, site)
+    return shown(session, job, site)
 
 
 def look_up(session: Session, site: Site, actor: Actor, reference: str) -> WireJob:
     """A job or an array, for those who may see it."""
     found = find_job_or_array(session, actor, reference)
     authorise(session, actor, "job:get", found.urn)
-    return _shown(session, found, site)
+    return shown(session, found, site)
 
 
 def image_of(session: Session, actor: Actor, reference: str) -> str | None:
@@ -316,91 +326,3 @@ def image_of(session: Session, actor: Actor, reference: str) -> str | None:
     except NotFound:
         return None
     return found.image if isinstance(found, Job) else None
-
-
-# --- changing and ending ----------------------------------------------------------------------------------------------
-
-
-def change_job(session: Session, site: Site, actor: Actor, reference: str, patch: JobPatch) -> WireJob:
-    """Give a living job another name, tags, bid or time limit. Raises `Conflict` for one that has ended or a name in use."""
-    job = find_job(session, actor, reference)
-    authorise(session, actor, "job:set", job.urn)
-    wanted = patch.model_fields_set
-    if not JobState(job.state).alive:
-        raise Conflict(
-            f"job {job.id} has ended already ({job.state}) and is not changed any more",
-            "`toolkit job retry` makes a new job of it",
-        )
-    if "name" in wanted and patch.name != job.name:
-        check_name(session, job.account, patch.name, but=job)
-        job.name = patch.name
-    if "tags" in wanted:
-        job.tags = [tag.model_dump(mode="json") for tag in patch.tags]
-    if "bid" in wanted:
-        raised = JobSpec.model_validate({**job.spec, "bid": patch.bid})
-        check_quotas(session, site, job.creator_id, job.account, raised, but=job)
-        job.bid = patch.bid
-    if "max_run_time" in wanted:
-        job.max_run_time = patch.max_run_time
-        time_limits.change_limit(job.runs[-1], patch.max_run_time)
-    if wanted & {"resources", "preemptable", "restartable"}:
-        _change_asks(session, job, site, patch)
-    if wanted:
-        _tell(session, actor, "job.changed", job, **patch.model_dump(mode="json", by_alias=True, exclude_unset=True))
-    return _shown(session, job, site)
-
-
-def _change_asks(session: Session, job: Job, site: Site, patch: JobPatch) -> None:
-    """Let a waiting job ask for something else. Its place in the queue is that of its submission all the same."""
-    if job.state != JobState.QUEUING or job.runs[-1].room is not None:
-        raise Conflict(
-            f"job {job.id} has been given its room: what it holds and its class stay as they are",
-            "name, tags, bid and time limit can be changed; `toolkit job retry` makes a new job of an ended one",
-        )
-    changed = patch.model_dump(by_alias=True, exclude_unset=True, include={"resources", "preemptable", "restartable"})
-    resources = {**job.spec["resources"], **changed.pop("resources", {})}
-    spec = JobSpec.model_validate({**job.spec, **changed, "resources": resources})
-    check_possible(spec, site)
-    check_quotas(session, site, job.creator_id, job.account, spec, but=job)
-    job.cpu, job.mem, job.gpu = spec.resources.cpu, spec.resources.mem, spec.resources.gpu
-    job.preemptable, job.restartable = spec.preemptable, spec.restartable
-    job.spec = spec.model_dump(by_alias=True, mode="json")
-
-
-def kill_job(session: Session, site: Site, actor: Actor, reference: str) -> KilledJob:
-    """Ask for the end of a job, or of all jobs of an array, and of their families: `families.stopping` are to be told.
-
-    A waiting job is CANCELLED at once, a started one when its container has stopped. Asking twice is the same as asking
-    once. Raises `Conflict` for a job that has ended.
-    """
-    found = find_job_or_array(session, actor, reference)
-    authorise(session, actor, "job:set", found.urn)
-    living = _living(session, found)
-    if not living:
-        state = _shown(session, found, site).state
-        raise Conflict(f"job {found.id} has ended already ({state})", "there is nothing to kill")
-    asked = [job for job in living if job.target in ("run", "preempt")]
-    if asked:
-        _tell(session, actor, "job.kill", found)
-    count = _end_all(session, asked, actor.full_name, array=isinstance(found, JobArray))
-    return KilledJob.model_construct(**{**dict(_shown(session, found, site)), "killed": count})
-
-
-def _living(session: Session, found: Job | JobArray) -> list[Job]:
-    if isinstance(found, Job):
-        return [found] if JobState(found.state).alive else []
-    locked = set(session.scalars(select(Lock.resource_id)))
-    return [job for job in arrays.living_jobs(session, found.id) if job.id not in locked]
-
-
-def _end_all(session: Session, asked: list[Job], by: str, *, array: bool) -> int:
-    """Turn them and their living families to their end; returns how many that are."""
-    family = families.left_behind(session, asked, f"was killed by {by}")
-    ending = [(child, why) for child, why in family if child.state != JobState.CANCELLING]
-    others = [(job, f"its array was killed by {by}") for job in asked] if array else []
-    ended = runs.turn_to_end(session, [*ending, *others])
-    for job in () if array else asked:
-        job.target = "cancel"
-        runs.begin_cancel(session, job, by=by)
-    runs.end_followers(session, ended)
-    return len({job.id for job in asked} | {child.id for child, _ in ending})

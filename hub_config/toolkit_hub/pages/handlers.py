@@ -18,7 +18,7 @@ from toolkit_hub.api.context import Context, ServiceHandler
 from toolkit_hub.api.images import image_digest
 from toolkit_hub.api.jobs import stop_runs
 from toolkit_hub.configure import SERVICE_PREFIX
-from toolkit_hub.domain import gate_sessions, job_list, jobs
+from toolkit_hub.domain import gate_sessions, job_changes, job_list, jobs
 from toolkit_hub.domain.access import Actor, allowed, authorise
 from toolkit_hub.domain.job_apps import find_app
 from toolkit_hub.domain.job_view import as_wire
@@ -114,7 +114,7 @@ class KillJob(PageHandler):
 
     async def post(self, reference: str) -> None:
         context = self.context
-        job = await context.store.write(jobs.kill_job, context.site, self.actor, reference)
+        job = await context.store.write(job_changes.kill_job, context.site, self.actor, reference)
         context.wake_queue()
         await stop_runs(context, job.id)
         self.redirect(f"{SERVICE_PREFIX}jobs/{job.id}")

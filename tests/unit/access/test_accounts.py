@@ -8,7 +8,7 @@ from tests.unit.access.house import House
 from tests.unit.conftest import People
 from toolkit_client.access_models import AccountPatch, NewAccount, NewData, NewTeam
 from toolkit_client.errors import Conflict, InvalidRequest, NotFound, PermissionDenied
-from toolkit_hub.domain import accounts, data, jobs, roles, teams
+from toolkit_hub.domain import accounts, data, job_changes, roles, teams
 
 
 def test_a_child_account_is_administered_by_those_above_visibly_so(house: House) -> None:
@@ -128,7 +128,7 @@ def test_an_account_in_use_is_not_archived(house: House, people: People, used_by
     refusal = house.refused(Conflict, who, accounts.archive_account, name)
     assert "in use" in refusal.message
     if used_by == "a job":
-        house.do("alice", lambda session, actor: jobs.kill_job(session, people.site, actor, job.id))
+        house.do("alice", lambda session, actor: job_changes.kill_job(session, people.site, actor, job.id))
         house.do("alice", accounts.archive_account, name)
 
 

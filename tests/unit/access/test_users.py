@@ -9,7 +9,7 @@ from tests.unit.conftest import People
 from toolkit_client.access_models import NewMember, Offboarding, UserPatch
 from toolkit_client.errors import Conflict, InvalidRequest, NotFound, PermissionDenied
 from toolkit_client.models import NewUser
-from toolkit_hub.domain import access, accounts, jobs, members, offboarding, passwords, policies, users
+from toolkit_hub.domain import access, accounts, job_changes, jobs, members, offboarding, passwords, policies, users
 from toolkit_hub.store.tables import User
 
 
@@ -67,7 +67,7 @@ def test_a_rename_takes_the_home_account_along_and_changes_no_right(house: House
 def test_who_has_living_jobs_is_not_renamed(house: House, people: People) -> None:
     job = people.submit("alice")
     house.refused(Conflict, "alice", users.change_user, "alice", UserPatch(name="alicia"))
-    house.do("alice", lambda session, actor: jobs.kill_job(session, people.site, actor, job.id))
+    house.do("alice", lambda session, actor: job_changes.kill_job(session, people.site, actor, job.id))
     house.do("alice", users.change_user, "alice", UserPatch(name="alicia"))
 
 
