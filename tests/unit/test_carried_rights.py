@@ -80,7 +80,6 @@ def own_server(people: People, user: str) -> WireJob:
     ("spec", "carries"),
     [
         ({}, False),
-        ({"shareable": True}, False),
         ({"interactive": True}, True),
         ({"interactive": True, "account": "acme.alice.x"}, True),
         ({"interactive": True, "shareable": True}, False),

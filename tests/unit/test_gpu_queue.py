@@ -17,10 +17,10 @@ from toolkit_client.errors import Conflict, InvalidRequest
 from toolkit_client.models import Job, JobPatch, JobSpec
 from toolkit_client.queue_models import JobWhy
 from toolkit_hub import clock
-from toolkit_hub.domain import account_use, data_usage, job_changes, ledger, runs, usage
+from toolkit_hub.domain import account_use, admission, data_usage, job_changes, ledger, runs, usage
 from toolkit_hub.domain.launch import environment_of
 from toolkit_hub.domain.why import job_why
-from toolkit_hub.queue.loop import admit_now
+from toolkit_hub.queue.loop import admit_now, plan_now
 from toolkit_hub.queue.planning.capacity import Device
 from toolkit_hub.store.tables import AccountUse, Run
 from toolkit_hub.store.tables import Job as JobRow
@@ -36,7 +36,7 @@ def people(people: People) -> People:
     return people
 
 
-def admit(people: People) -> runs.Admitted:
+def admit(people: People) -> admission.Admitted:
     with people.store.begin() as session:
         return admit_now(session, people.site)
 
@@ -118,7 +118,7 @@ def test_a_higher_class_has_lower_ones_stopped_and_they_come_again(people: Peopl
     victim = next(job for job in low if job.runs[0].id in admitted.stops)
     assert read(people, victim).state_info == "being stopped to make room for acme.bob.urgent"
     assert read(people, urgent).state_info == "about to start: 1 job is being stopped to make room"
-    assert admit(people) == runs.Admitted(promised=()), "nobody is stopped twice, and nobody more"
+    assert admit(people) == admission.Admitted(promised=()), "nobody is stopped twice, and nobody more"
     end(people, victim, exit_code=143)
     seen = read(people, victim)
     assert [run.state for run in seen.runs] == ["INTERRUPTED", "QUEUING"]
@@ -291,3 +291,28 @@ def test_usage_counts_what_was_given_and_cuts_days_at_midnight(people: People, m
         assert usage.usage(session, bob, "account", since) == [], "he may not see her account"
         late = usage.usage(session, alice, "user", datetime(2026, 3, 2, 1, 30, tzinfo=UTC))
         assert [(row.key, row.gpu_hours) for row in late] == [("alice", 1.0)]
+
+
+def test_a_plan_that_is_out_of_date_gives_nothing_twice(people: People) -> None:
+    """Plans are made on a snapshot; what was given away since then is not given again."""
+    submit(people, gpu=2), submit(people, "bob", gpu=2)
+    with people.store.begin(write=False) as session:
+        old = plan_now(session, people.site)
+    admitted = admit(people)
+    assert len(admitted.starts) == 1
+    with people.store.begin() as session:
+        late = admission.admit(session, people.site, old)
+    assert (late.starts, late.outdated) == ((), True)
+
+
+def test_a_job_that_has_changed_its_mind_since_the_plan_is_planned_anew(people: People) -> None:
+    job = submit(people, gpu=1)
+    with people.store.begin(write=False) as session:
+        old = plan_now(session, people.site)
+    with people.store.begin() as session:
+        patch = JobPatch.model_validate({"resources": {"gpu": 2}})
+        job_changes.change_job(session, people.site, people.actor(session, "alice"), job.id, patch)
+    with people.store.begin() as session:
+        assert admission.admit(session, people.site, old) == admission.Admitted(outdated=True)
+    assert len(admit(people).starts) == 1
+    assert len(holds(people)) == 2

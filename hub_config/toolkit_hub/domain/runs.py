@@ -29,19 +29,12 @@ from toolkit_hub import clock
 from toolkit_hub.domain import account_use, dependencies, events, families, ledger, wording
 from toolkit_hub.domain.families import batched
 from toolkit_hub.domain.queue_state import HOLDING
-from toolkit_hub.domain.site import Amount, Site
-from toolkit_hub.domain.waiting_words import reasons_in_words
-from toolkit_hub.queue.planning.fair_share import Costs
-from toolkit_hub.queue.planning.plan import Plan, Preemption, Start
-from toolkit_hub.queue.planning.state import QueueState
+from toolkit_hub.domain.site import Amount
 from toolkit_hub.store.tables import Job, Run, new_id
 
 __all__ = [
     "HOLDING",
-    "Admitted",
     "Ending",
-    "admit",
-    "any_waiting",
     "append_run",
     "begin_cancel",
     "begin_guard_stop",
@@ -58,7 +51,9 @@ __all__ = [
     "server_name_for",
     "set_deadline",
     "set_reasons",
+    "set_state",
     "stopping_children",
+    "told_reasons",
     "turn_to_end",
     "unfinished",
 ]
@@ -104,9 +99,10 @@ def by_server_name(session: Session, server_name: str) -> Run | None:
     return session.scalar(select(Run).where(Run.server_name == server_name))
 
 
-def any_waiting(session: Session) -> bool:
-    """Whether the queue is not empty."""
-    return session.scalar(select(Run.id).where(Run.state == JobState.QUEUING).limit(1)) is not None
+def told_reasons(session: Session) -> dict[str, str]:
+    """Why the runs in the queue wait, as their rows have it."""
+    rows = session.execute(select(Run.id, Run.state_info).where(Run.state == JobState.QUEUING.value))
+    return dict(rows.all())
 
 
 def held(session: Session) -> Amount:
@@ -116,61 +112,6 @@ def held(session: Session) -> Amount:
     for cpu, mem in rows:
         total = total + Amount(cpu, mem)
     return total
-
-
-@dataclass(frozen=True)
-class Admitted:
-    """Ids of runs: to be started, to be stopped for others, and those that keep the first place in the next pass."""
-
-    starts: tuple[str, ...] = ()
-    stops: tuple[str, ...] = ()
-    promised: tuple[str, ...] = ()
-
-
-def admit(session: Session, site: Site, planned_on: QueueState, decided: Plan) -> Admitted:
-    """Carry a plan out on the rows, in one transaction with all that it gives away.
-
-    Raises `IntegrityError` when a device that it gives away has been taken meanwhile; then nothing of it counts.
-    """
-    costs = Costs(planned_on.capacity)
-    starts = [start.run_id for start in decided.starts if _admit_one(session, start, costs)]
-    by = clock.now() + timedelta(seconds=site.preempt_grace)
-    stops = [run_id for preemption in decided.preemptions for run_id in _make_room(session, preemption, by)]
-    set_reasons(session, reasons_in_words(planned_on, decided))
-    return Admitted(tuple(starts), tuple(stops), decided.promised)
-
-
-def _admit_one(session: Session, start: Start, costs: Costs) -> bool:
-    run = session.get_one(Run, start.run_id)
-    if run.state != JobState.QUEUING:
-        return False
-    job = run.job
-    run.queued, run.room, run.node_name = clock.now(), None, start.node
-    run.share = costs.share(job.gpu, job.cpu, job.mem)
-    ledger.take(session, run, start.devices)
-    _set_state(session, run, JobState.QUEUED, "starting")
-    return True
-
-
-def _make_room(session: Session, preemption: Preemption, by: datetime) -> list[str]:
-    """Begin to stop the victims and keep their place; returns those that were not being stopped yet. They are gone `by` then."""
-    starter = session.get_one(Run, preemption.starter)
-    if starter.state != JobState.QUEUING:
-        return []
-    starter.room = {"node": preemption.room.node, "devices": list(preemption.room.devices)}
-    stopped = []
-    for victim in preemption.victims:
-        run = session.get_one(Run, victim.run_id)
-        if run.state in (JobState.QUEUED, JobState.RUNNING) and run.job.target == "run":
-            run.job.target, run.preempted_for, run.lost = "preempt", starter.id, victim.lost
-            run.cancelled, run.stop_by = clock.now(), by
-            _set_state(session, run, JobState.CANCELLING, f"being stopped to make room for {_called(starter.job)}")
-            stopped.append(run.id)
-    return stopped
-
-
-def _called(job: Job) -> str:
-    return f"job {job.id}" if job.name is None else f"{job.account.full_name}.{job.name}"
 
 
 def set_reasons(session: Session, reasons: dict[str, str]) -> None:
@@ -203,7 +144,7 @@ def mark_started(
     else:
         run.ip = None  # it ended before its start was told
     if run.state == JobState.QUEUED:
-        _set_state(session, run, JobState.RUNNING, "")
+        set_state(session, run, JobState.RUNNING, "")
 
 
 def set_deadline(run: Run) -> None:
@@ -215,7 +156,7 @@ def set_deadline(run: Run) -> None:
 def begin_time_limit(session: Session, run: Run) -> None:
     """Turn a run whose time is over to its end."""
     run.job.target = "limit"
-    _set_state(session, run, JobState.CANCELLING, f"{_time_limit(run)}: being ended")
+    set_state(session, run, JobState.CANCELLING, f"{_time_limit(run)}: being ended")
 
 
 def begin_guard_stop(session: Session, run_id: str, reason: str) -> bool:
@@ -224,7 +165,7 @@ def begin_guard_stop(session: Session, run_id: str, reason: str) -> bool:
     if run.state != JobState.RUNNING:
         return False
     run.job.target = "guard"
-    _set_state(session, run, JobState.CANCELLING, reason)
+    set_state(session, run, JobState.CANCELLING, reason)
     return True
 
 
@@ -234,9 +175,9 @@ def begin_cancel(session: Session, job: Job, by: str) -> None:
     run.cancelled = clock.now()
     if run.state == JobState.QUEUING:
         run.ended, run.server_removed = clock.now(), True
-        _set_state(session, run, JobState.CANCELLED, f"killed by {by} while it waited")
+        set_state(session, run, JobState.CANCELLED, f"killed by {by} while it waited")
     else:
-        _set_state(session, run, JobState.CANCELLING, f"being killed by {by}")
+        set_state(session, run, JobState.CANCELLING, f"being killed by {by}")
 
 
 def turn_to_end(session: Session, ending: Iterable[tuple[Job, str]]) -> list[Job]:
@@ -291,7 +232,7 @@ def mark_ended(session: Session, run_id: str, ending: Ending) -> bool:
     if run.share and run.started:
         account_use.add_use(session, run.job.account_id, run.share * (run.ended - run.started).total_seconds())
     state, info = _final_state(run, ending)
-    _set_state(session, run, state, info)
+    set_state(session, run, state, info)
     if state == JobState.INTERRUPTED and run.job.restartable:
         _restart(session, run)
     return True
@@ -375,10 +316,10 @@ def _restart(session: Session, run: Run) -> None:
     """Back to the queue, with a new run."""
     new = append_run(session, run.job, run.owner)
     run.job.target = "run"
-    _set_state(session, new, JobState.QUEUING, f"waiting to start again: run {run.index} was interrupted")
+    set_state(session, new, JobState.QUEUING, f"waiting to start again: run {run.index} was interrupted")
 
 
-def _set_state(session: Session, run: Run, state: JobState, info: str) -> None:
+def set_state(session: Session, run: Run, state: JobState, info: str) -> None:
     events.record_all(session, [_put_state(run, state, info)])
     if not state.alive and not (state == JobState.INTERRUPTED and run.job.restartable):
         end_followers(session, [run.job])

@@ -11,21 +11,24 @@ from sqlalchemy.orm import Session
 
 from toolkit_client.errors import ServiceUnavailable
 from toolkit_hub import clock
-from toolkit_hub.domain import dependencies, runs, time_limits
+from toolkit_hub.domain import admission, dependencies, runs, time_limits
 from toolkit_hub.domain.queue_state import read_state
 from toolkit_hub.domain.site import Site
+from toolkit_hub.domain.waiting_words import reasons_in_words
 from toolkit_hub.metrics.instruments import PLANNER_PASS
 from toolkit_hub.queue.planning.plan import plan
 from toolkit_hub.queue.reconciler import Reconciler
 from toolkit_hub.store import Store
 from toolkit_spawner.docker_api import Engine, EngineEvent, EngineUnavailable
 
-__all__ = ["QueueLoop"]
+__all__ = ["QueueLoop", "admit_now", "plan_now"]
 
 log = logging.getLogger("toolkit.queue")
 
 #: Seconds between two looks at everything; events make the common case faster.
 RECONCILE_EVERY_S = 15
+#: A pass that takes longer than this is followed by as long a pause.
+LONG_PASS_S = 0.5
 #: Seconds between two looks at the time limits.
 LIMITS_EVERY_S = 1
 
@@ -85,13 +88,20 @@ class QueueLoop:
             await self._reconciler.changed.wait()
 
     async def _admit(self) -> None:
+        """The plan is made on a snapshot, so that nobody who submits waits for it, and carried out if it still holds."""
+        began = clock.monotonic()
         with PLANNER_PASS.time():
-            admitted = await self._store.write(admit_now, self._site, self._promised)
+            planned = await self._store.read(plan_now, self._site, self._promised)
+        admitted = await self._store.write(admission.admit, self._site, planned)
         self._promised = admitted.promised
+        if admitted.outdated:
+            self._reconciler.changed.set()
         for run_id in admitted.starts:
             self._reconciler.poke(run_id)
         for run_id in admitted.stops:
             self._reconciler.poke_cancelled(run_id)
+        if (took := clock.monotonic() - began) > LONG_PASS_S:
+            await asyncio.sleep(took)  # a very long queue must not keep everything else from the processor
 
     async def _end_stranded(self) -> None:
         try:
@@ -166,10 +176,19 @@ class QueueLoop:
             self._look_now.set()
 
 
-def admit_now(session: Session, site: Site, promised: tuple[str, ...] = ()) -> runs.Admitted:
+def admit_now(session: Session, site: Site, promised: tuple[str, ...] = ()) -> admission.Admitted:
     """Plan on the rows as they are, and carry the plan out in the same transaction."""
-    runs.set_reasons(session, dependencies.changed_reasons(session))
-    if not runs.any_waiting(session):
-        return runs.Admitted()
+    return admission.admit(session, site, plan_now(session, site, promised))
+
+
+def plan_now(session: Session, site: Site, promised: tuple[str, ...] = ()) -> admission.Planned:
+    """What should be done with the rows as they are. Only reads."""
+    reasons = dependencies.changed_reasons(session)
+    told = runs.told_reasons(session)
+    if not told:
+        return admission.Planned(reasons=reasons)
     state = read_state(session, site, site.capacity(), promised, dependencies.unmet(session))
-    return runs.admit(session, site, state, plan(state))
+    decided = plan(state)
+    words = reasons_in_words(state, decided)
+    changed = {run_id: text for run_id, text in words.items() if told.get(run_id) != text}
+    return admission.Planned(state, decided, {**reasons, **changed})
