@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.bench import access, commands, data, gate, interface, planner, runs, ssh
+from tests.bench import access, commands, data, gate, interface, planner, queue, runs, ssh
 from tests.bench.rows import Bench, write
 from tests.support.running_site import RunningSite
 
@@ -45,6 +45,10 @@ BENCHES: dict[str, Bench] = {
     "first-line": runs.first_line,
     "one-key": interface.one_key,
     "fifty": runs.fifty_at_once,
+    "queue/freed": queue.freed,
+    "queue/200": queue.two_hundred,
+    "queue/submits": queue.submits,
+    "queue/100000": queue.many_queued,
 }
 
 
@@ -56,7 +60,9 @@ def main() -> int:
     rows = []
     with tempfile.TemporaryDirectory(prefix="toolkit-bench-") as folder:
         # As many CPUs to declare as the largest row has jobs: what is measured is not the waiting.
-        site = RunningSite(Path(folder) / "state", "c.Toolkit.cpus = 64\nc.Toolkit.memory = 256.0")
+        site = RunningSite(
+            Path(folder) / "state", "c.Toolkit.cpus = 64\nc.Toolkit.memory = 256.0\nc.Toolkit.simulated_gpus = 1"
+        )
         try:
             site.start()
             for name, bench in BENCHES.items():
