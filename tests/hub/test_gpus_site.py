@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -11,6 +12,7 @@ from tests.support.invariants import check_invariants
 from tests.support.running_site import RunningSite, wait_until
 from toolkit_client.errors import InvalidRequest
 from toolkit_client.models import Job
+from toolkit_hub.domain import ledger
 
 SLEEP = ("sh", "-c", "trap 'exit 143' TERM; echo up; while :; do sleep 0.1; done")
 #: Saves its work when it is told to go, as the docs show.
@@ -118,6 +120,24 @@ def test_a_proposal_starts_the_job(gpus: RunningSite) -> None:
     number = next(place for place, one in enumerate(found.proposals, 1) if one.words == "with 1 GPU")
     out(gpus, "job", "why", wide.id, "--apply", str(number))
     gpus.wait_state(wide.id, "SUCCEEDED")
+
+
+def test_fifty_jobs_at_once_take_turns(gpus: RunningSite) -> None:
+    with gpus.client() as client, ThreadPoolExecutor(10) as pool:
+        wanted = {"command": ["true"], "resources": {"gpu": 2, "cpu": 0.1, "mem": 0.1}}
+        made = {job.id for job in pool.map(lambda _: client.jobs.submit(wanted), range(50))}
+        assert len(made) == 50
+        left, store = set(made), gpus.store()
+
+        def all_ended() -> bool:
+            with store.begin(write=False) as session:
+                assert len(ledger.holders(session)) in (0, 2)
+            left.intersection_update(job.id for job in client.jobs.list(state="alive", mine=True, limit=1000))
+            return not left
+
+        wait_until(all_ended, "all of them to end", 90)
+        store.close()
+        assert {client.jobs.get(job_id).state for job_id in made} == {"SUCCEEDED"}
 
 
 def test_a_restart_of_the_service_keeps_the_devices_where_they_are(gpus: RunningSite) -> None:
