@@ -207,7 +207,7 @@ def test_a_retry_is_a_new_job_with_the_same_spec(site: RunningSite, api: httpx.C
     [
         ({"resources": {"mem": 0}}, "resources.mem: must be a number of GiB from 0.05 to 65536; given: '0'"),
         ({"resources": {"cpu": "many"}}, "resources.cpu: must be a number of CPU cores"),
-        ({"resources": {"gpu": 1}}, "it asks for 1 GPU, and no GPUs are given out"),
+        ({"resources": {"gpu": 1}}, "it asks for 1 GPU, and this site has none"),
         ({"resources": {"gpuMem": 8}}, "gpuMem say which GPUs, and no GPU is asked for"),
         ({"resources": {"replicas": 2}}, "2 machines at once"),
         ({"resources": {"cpuModel": "EPYC"}}, "cannot choose a CPU model"),

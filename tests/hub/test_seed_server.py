@@ -73,8 +73,13 @@ def test_how_to_run_a_python_server(site: RunningSite, words) -> None:  # type: 
     key_id = words("role", "key", "ls", role, "--field", "id")
     words("role", "key", "rm", role, key_id)
     assert call(url, [1], key).status_code == 401
-    refused = [line for line in words("audit", "ls", "--since", "1h", "--format", "json").splitlines() if role in line]
-    assert any("revoked" in line for line in refused)
+
+    def told() -> bool:
+        """The gate writes of refusals a moment later."""
+        lines = words("audit", "ls", "--since", "1h", "--format", "json").splitlines()
+        return any("revoked" in line for line in lines if role in line)
+
+    wait_until(told, "the refusal in the audit log", 20)
     for each in (job, other):
         words("job", "kill", each)
 
