@@ -27,8 +27,11 @@ class Thread:
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(seconds)
 
     def stop(self) -> None:
+        self.run(self.loop.shutdown_default_executor())
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(5)
+        if not self._thread.is_alive():
+            self.loop.close()  # its descriptors would stay until the end of all tests
 
 
 class Hub:

@@ -59,10 +59,10 @@ def asked(family: int, address: object) -> bytes:
         with socket.socket(family) as connection:
             try:
                 connection.connect(address)
-            except OSError:
+                connection.sendall(b"hello")
+                return connection.recv(100)
+            except OSError:  # the forwarding, or what answers in the job, is not there yet
                 return None
-            connection.sendall(b"hello")
-            return connection.recv(100)
 
     return bytes(wait_until(ask, f"an answer at {address}"))
 

@@ -57,7 +57,9 @@ def test_refusals_are_written_after_the_answer(people: People) -> None:
         afterwards = Afterwards(people.store)
         writer = asyncio.create_task(afterwards.run_forever())
         afterwards.refused(bob, "team:new", bob.organization_id, "no statement", "POST /teams")
-        await asyncio.sleep(0.2)
+        async with asyncio.timeout(10):
+            while not entries(people):
+                await asyncio.sleep(0.02)
         assert len(entries(people)) == 1
         afterwards.refused(bob, "team:set", bob.organization_id, "no statement", "PATCH /teams/x")
         writer.cancel()

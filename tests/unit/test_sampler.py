@@ -60,7 +60,7 @@ class House:
         """The id of a run that has its room, with a control group."""
         run = self.people.submit(user, resources={"cpu": 1, "mem": 1}).runs[0]
         with self.people.store.begin() as session:
-            assert admit_now(session, self.people.site) == [run.id]
+            assert admit_now(session, self.people.site).starts == (run.id,)
         self.containers[run.server_name] = run.id.ljust(64, "0")
         self.use(run.id, 1.0)
         return run.id

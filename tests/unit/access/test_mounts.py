@@ -41,7 +41,7 @@ class Site:
         with self.people.store.begin() as session:
             actor = access.actor_by_key(session, token)
             assert actor is not None
-            return self._submit(session, actor, *items, account="acme.bob")
+            return self._submit(session, actor, *items, account="acme.bob", detach=True)
 
     def refused(self, error: type[Any], who: str, *items: str, **spec: Any) -> Any:
         return self.house.refused(error, who, self._submit, *items, **spec)

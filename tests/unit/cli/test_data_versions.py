@@ -10,7 +10,7 @@ import pytest
 from tests.unit.canned_service import CREATED, Service
 from tests.unit.cli.access_things import sent
 from tests.unit.cli.conftest import Cli
-from toolkit_client.data_models import Commit, DataSize, DataVersion, Quota
+from toolkit_client.data_models import Commit, DataSize, DataVersion, Quota, RoomLimits
 
 HEADER = "version created              author   message files bytes"
 
@@ -89,7 +89,8 @@ def test_size_measured_now_waits_for_a_newer_one(cli: Cli, service: Service) -> 
     assert [one.query for one in service.seen] == [{}, {"measure": "true"}, {"measure": "true"}]
 
 
-QUOTA = Quota(account="acme.joe", account_id="a", data_used=5, data_limit=100, files_used=2, as_of=CREATED)
+ROOM = RoomLimits(gpus=8, mem=64)
+QUOTA = Quota(account="acme.joe", account_id="a", data_used=5, data_limit=100, files_used=2, as_of=CREATED, room=ROOM)
 
 
 def test_quotas_are_listed_and_set(cli: Cli, service: Service) -> None:
@@ -98,17 +99,21 @@ def test_quotas_are_listed_and_set(cli: Cli, service: Service) -> None:
         ("GET", "/quotas/acme.joe"): QUOTA,
         ("PATCH", "/quotas/acme.joe"): QUOTA,
     }
-    table = [
-        "account  dataUsed dataLimit filesUsed filesLimit asOf",
-        "acme.joe 5        100       2         -          2019-12-06T20:49:41Z",
-    ]
-    assert cli("quota", "ls").splitlines() == table
+    header, row = (line.split() for line in cli("quota", "ls").splitlines())
+    data, room = ["dataUsed", "dataLimit", "filesUsed", "filesLimit"], ["gpus", "cpus", "mem", "running", "queued"]
+    assert header == ["account", *data, *(f"room.{name}" for name in room), "asOf"]
+    assert row == ["acme.joe", "5", "100", "2", "-", "8", "-", "64", "-", "-", "2019-12-06T20:49:41Z"]
+    table = cli("quota", "ls").splitlines()
     assert cli("quota", "ls", "acme.joe").splitlines() == table
     assert cli("quota", "set", "acme.joe", "--data-size", "1.5g", "--data-files", "none").splitlines() == table
     assert sent(service)[2] == {"dataLimit": 3 * 2**29, "filesLimit": None}
     cli("quota", "set", "acme.joe", "--data-size", "none")
     assert sent(service)[2] == {"dataLimit": None}
+    cli("quota", "set", "acme.joe", "gpus=4", "mem=1.5t", "queued=none", "bid=-3")
+    assert sent(service)[2] == {"room": {"gpus": 4, "mem": 1536, "queued": None, "bid": -3}}
     seen = len(service.seen)
+    for words in (["gpus=x"], ["gpus=1.5"], ["disks=1"], ["gpus"]):
+        cli("quota", "set", "acme.joe", *words, code=2)
     for words in ([], ["--data-size", "-1"], ["--data-size", "much"], ["--data-files", "1.5"]):
         cli("quota", "set", "acme.joe", *words, code=2)
     assert len(service.seen) == seen
