@@ -22,7 +22,7 @@
     if (why.quota) found.push(`Held back by ${why.quota}.`);
     for (const one of why.short) found.push(`It asks for ${one.asked} ${UNITS[one.what]}, and ${one.free} of ${one.total} are free.`);
     for (const one of why.holders) {
-      const amounts = [one.gpus && `${one.gpus} GPUs`, `${one.cpu} CPUs`, `${one.mem} GiB`].filter(Boolean).join(", ");
+      const amounts = [one.gpus && `${one.gpus} GPU${one.gpus > 1 ? "s" : ""}`, `${one.cpu} CPUs`, `${one.mem} GiB`].filter(Boolean).join(", ");
       const who = one.job ? `${one.account} (job ${one.job.slice(0, 8)})` : "A job that you may not see";
       found.push(`${who} has ${amounts}, ${one.until ? `until ${time(one.until)} at the latest` : "without a time limit"}.`);
     }
