@@ -13,6 +13,7 @@ import pytest
 
 from tests.support.running_site import PASSWORD, RunningSite, wait_until
 from toolkit_client import Client
+from toolkit_client.access_models import AuditRecord
 from toolkit_client.errors import Conflict, NotFound, NotSignedIn, PermissionDenied, ToolkitError
 from toolkit_client.hub_tokens import new_token
 from toolkit_hub.store.tables import User
@@ -219,7 +220,12 @@ def test_a_job_reaches_the_api_and_nothing_else_of_the_service(site: RunningSite
     assert (mine, id_, others, page, internal) == (200, job.id, 404, 404, 404), said
     assert refused[0] == 404
     with site.client() as admin:
-        found = [entry for entry in admin.audit.list(outcome="refused") if entry.request_id == refused[1]]
+
+        def noted() -> list[AuditRecord]:
+            """It is written a moment after the answer."""
+            return [entry for entry in admin.audit.list(outcome="refused") if entry.request_id == refused[1]]
+
+        found = wait_until(noted, "the refusal in the audit log", 20)
         assert [entry.action for entry in found] == ["organization:get"]
         address = ipaddress.ip_address(found[0].address)
         assert address.is_private, "what a job writes is no address"
