@@ -32,7 +32,7 @@ from toolkit_hub.gate.pages import answer_error
 from toolkit_hub.gate.rights import Rights
 from toolkit_hub.gate.views import Views
 from toolkit_hub.gate.visit import Visit
-from toolkit_hub.metrics.instruments import GATE_CONNECTIONS, GATE_REQUESTS, GATE_SECONDS, method_label
+from toolkit_hub.metrics.instruments import GATE_CONNECTIONS, GATE_SECONDS, count_gate_request, method_label
 from toolkit_hub.store import Store
 
 __all__ = ["DRAIN_LIMIT_S", "Gate", "serve"]
@@ -108,8 +108,10 @@ class Gate:
         await listen_on_bridge(self._site.jobs_bridge, f"the data host (port {port})", listen)
 
     def _server(self, name: str, answerer: Answerer) -> web.Server:
+        seconds = GATE_SECONDS.labels(name)
+
         async def handle(request: web.BaseRequest) -> web.StreamResponse:
-            with GATE_CONNECTIONS.track_inprogress(), GATE_SECONDS.labels(name).time():
+            with GATE_CONNECTIONS.track_inprogress(), seconds.time():
                 return await self._handle(request, name, answerer)
 
         server = web.Server(
@@ -182,7 +184,7 @@ class Gate:
             self._busy.discard(handler)
             if self._draining:
                 handler.close()
-            GATE_REQUESTS.labels(listener, method_label(request.method), str(status)).inc()
+            count_gate_request(listener, method_label(request.method), status)
             _log(visit, status)
 
     async def _answer(self, visit: Visit, answerer: Answerer) -> web.StreamResponse:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -22,6 +24,7 @@ __all__ = [
     "PLANNER_PASS",
     "SAMPLER_ROUND",
     "SERVICE_REGISTRY",
+    "count_gate_request",
     "method_label",
 ]
 
@@ -82,6 +85,17 @@ GATE_CONNECTIONS = Gauge(
     "Requests and upgraded connections to jobs that are under way, in this gate.",
     registry=GATE_REGISTRY,
 )
+
+
+@cache
+def _gate_requests(listener: str, method: str, status: int) -> Counter:
+    """The one counter for these labels; to look it up costs more than to count."""
+    return GATE_REQUESTS.labels(listener, method, str(status))
+
+
+def count_gate_request(listener: str, method: str, status: int) -> None:
+    """`method` as `method_label` gives it, so that there are few of them."""
+    _gate_requests(listener, method, status).inc()
 
 
 def method_label(method: str | None) -> str:
