@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pynvml
@@ -18,8 +19,9 @@ __all__ = ["NvmlGpus"]
 
 ResultT = TypeVar("ResultT")
 
-#: Nodes that every program needs beside its device's own.
-SHARED_NODES = ("/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools")
+#: Nodes that programs need beside their device's own. The driver makes the latter at their first use only, and the engine
+#: refuses a container with one that is missing.
+CONTROL_NODE, MEMORY_NODES = "/dev/nvidiactl", ("/dev/nvidia-uvm", "/dev/nvidia-uvm-tools")
 #: Turing cards without tensor cores, which their compute capability does not tell.
 NO_TENSOR_CORES = ("GTX 16",)
 
@@ -46,7 +48,7 @@ class NvmlGpus:
         memory = _told(pynvml.nvmlDeviceGetMemoryInfo, handle)
         capability = _capability(_told(pynvml.nvmlDeviceGetCudaComputeCapability, parent))
         minor = _told(pynvml.nvmlDeviceGetMinorNumber, parent)
-        plain = self.handover == "nodes"
+        nodes = (f"/dev/nvidia{minor}", CONTROL_NODE, *(node for node in MEMORY_NODES if Path(node).exists()))
         return Gpu(
             uuid=uuid or f"unknown-{minor}",
             model=model,
@@ -58,7 +60,7 @@ class NvmlGpus:
             if capability is None
             else capability >= 7 and not any(n in model for n in NO_TENSOR_CORES),
             handover=self.handover,
-            nodes=(f"/dev/nvidia{minor}", *SHARED_NODES) if plain and minor is not None else (),
+            nodes=nodes if self.handover == "nodes" and minor is not None else (),
             trouble=_trouble(parent) if uuid else "it does not tell its name: it may have fallen off the bus",
         )
 

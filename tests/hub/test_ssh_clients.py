@@ -127,8 +127,8 @@ def test_what_an_editor_does_first(pam: SshUser, job: str, tmp_path: Path) -> No
     assert pam.run("ssh", *config, "-T", "dock.toolkit", "bash", data=start.encode()).strip().isdigit()
     local, socks = free_port(), free_port()
     words = ["-N", "-L", f"127.0.0.1:{local}:/tmp/editor.sock", "-D", str(socks), "dock.toolkit"]
-    with in_background(pam.start("ssh", *config, *words)):
-        assert asked(socket.AF_INET, ("127.0.0.1", local)) == b"echo hello"
+    with in_background(pam.start("ssh", *config, *words)) as ssh:
+        assert asked(pam, job, ssh, socket.AF_INET, ("127.0.0.1", local)) == b"echo hello"
         assert through_socks(socks, 5000) == b"echo hello"
     line = f"{shlex.join(['ssh', *config])} -T dock.toolkit 'rm -r ~/.remote-editor'"
     subprocess.run(["bash", "-c", line], env=pam.environment, check=True, timeout=60)

@@ -54,17 +54,29 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def asked(family: int, address: object) -> bytes:
+def asked(user: SshUser, job: str, forwarding: subprocess.Popen[bytes], family: int, address: object) -> bytes:
+    """What the echo in the job says through a forwarding; a failure comes with the words of ssh and of the job."""
+    seen: list[str] = []
+
     def ask() -> bytes | None:
         with socket.socket(family) as connection:
             try:
                 connection.connect(address)
                 connection.sendall(b"hello")
                 return connection.recv(100)
-            except OSError:  # the forwarding, or what answers in the job, is not there yet
+            except OSError as error:  # the forwarding, or what answers in the job, is not there yet
+                seen.append(str(error))
                 return None
 
-    return bytes(wait_until(ask, f"an answer at {address}"))
+    def explain() -> str:
+        look = "for at in /proc/[0-9]*; do tr '\\0' ' ' < $at/cmdline; echo; done; cat /proc/net/tcp; ls -l /tmp"
+        inside = user.done(TOOLKIT, "job", "exec", job, "--", "sh", "-c", look).stdout.decode()
+        log = user.done(TOOLKIT, "job", "logs", job).stdout
+        forwarding.terminate()
+        words = forwarding.communicate(timeout=10)
+        return f"{seen[-1:]}\nssh: {forwarding.returncode} {words}\njob: {log!r}\n{inside}"
+
+    return bytes(wait_until(ask, f"an answer at {address}", explain=explain))
 
 
 @contextmanager
@@ -105,8 +117,8 @@ def test_no_token_is_on_a_command_line(sue: SshUser, job: str) -> None:
 def test_options_of_ssh_pass_through(sue: SshUser, job: str) -> None:
     port = free_port()
     line = [TOOLKIT, "ssh", "-o", "ExitOnForwardFailure=yes", "-N", "-L", f"{port}:127.0.0.1:5000", "hull"]
-    with in_background(sue.start(*line)):
-        assert asked(socket.AF_INET, ("127.0.0.1", port)) == b"echo hello"
+    with in_background(sue.start(*line)) as ssh:
+        assert asked(sue, job, ssh, socket.AF_INET, ("127.0.0.1", port)) == b"echo hello"
     assert "/dev/pts/" in sue.toolkit("ssh", "-tt", "hull", "tty")
     assert "Authenticated to hull.toolkit" in sue.done(TOOLKIT, "ssh", "-v", "hull", "true").stderr.decode()
     assert "no such option" in sue.refused("ssh", "--no-such", "hull", code=2).lower()
@@ -221,9 +233,9 @@ def test_ports_and_sockets_are_forwarded_both_ways(sue: SshUser, job: str, tmp_p
     ]
     words += ["-R", f"5001:127.0.0.1:{listener.getsockname()[1]}", "hull.toolkit"]
     ask = "import socket; s = socket.create_connection(('127.0.0.1', 5001)); print(s.recv(9))"
-    with listener, in_background(sue.start("ssh", "-F", str(sue.config), *words)):
-        assert asked(socket.AF_INET, ("127.0.0.1", port)) == b"echo hello"
-        assert asked(socket.AF_UNIX, f"{tmp_path}/s") == b"echo hello"
+    with listener, in_background(sue.start("ssh", "-F", str(sue.config), *words)) as ssh:
+        assert asked(sue, job, ssh, socket.AF_INET, ("127.0.0.1", port)) == b"echo hello"
+        assert asked(sue, job, ssh, socket.AF_UNIX, f"{tmp_path}/s") == b"echo hello"
         with in_background(sue.start(TOOLKIT, "ssh", "hull", f'python3 -c "{ask}"')) as process:
             listener.accept()[0].sendall(b"backwards")
             assert process.stdout is not None
