@@ -37,6 +37,8 @@ class ContainerState:
     removing: bool = False
     borrowed_network: bool = False
     held_mounts: bool = False
+    #: Of its first process, as this machine counts them; 0 where none runs.
+    pid: int = 0
 
 
 def container_state(raw: dict[str, Any]) -> ContainerState:
@@ -63,4 +65,5 @@ def container_state(raw: dict[str, Any]) -> ContainerState:
         removing=state["Status"] in ("removing", "dead"),
         borrowed_network=borrowed,
         held_mounts=HELD_LABEL in labels,
+        pid=int(state.get("Pid") or 0),
     )

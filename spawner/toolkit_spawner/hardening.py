@@ -17,6 +17,7 @@ __all__ = [
     "CONTAINER_UID",
     "HOME",
     "LAB_PORT",
+    "OWN_PORTS",
     "Accounts",
     "container_config",
     "holder_config",
@@ -30,6 +31,8 @@ CONTAINER_GID = 13011
 EXEC_PORT = 8886
 CONTROL_PORT = 8887
 LAB_PORT = 8888
+#: Ports of job-init's and the job server's own in every container.
+OWN_PORTS = frozenset({EXEC_PORT, CONTROL_PORT, LAB_PORT})
 PIDS_LIMIT = 4096
 OOM_SCORE = 500
 #: Bytes that a container without a job may use: some hundred KiB, but the program that starts it takes more for a moment.

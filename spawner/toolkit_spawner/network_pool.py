@@ -3,8 +3,9 @@
 The engine takes longer to connect a container to a network than to start its process. So some idle containers, the *holders*,
 stand on the jobs' network in advance, and a run is started in the network namespace of one of them
 (``NetworkMode: container:ID``): with an address, name server and firewall of its own like any other job, for a holder is only
-ever lent to one run at a time. When the run's container has ended, none of its processes is left (its PID 1 is gone), it had
-no right to change anything of the network, and the place is free for another.
+ever lent to one run at a time. When the run's container has ended, none of its processes is left (its PID 1 is gone), and it
+had no right to change anything of the network. The place *rests* until the kernel has forgotten the run's connections (a minute,
+as a rule): a server of the next run could not listen on their ports. Then it is free for another.
 
 All of this is a matter of speed only. When no place is free, or the engine does not like one, the run's container is connected
 to the network directly.
@@ -17,10 +18,11 @@ import hashlib
 import logging
 import uuid
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from toolkit_spawner.docker_api import RUN_LABEL, Engine, EngineRefused, EngineUnavailable
-from toolkit_spawner.hardening import holder_config
+from toolkit_spawner.docker_api import RUN_LABEL, Engine, EngineRefused, EngineUnavailable, NoSuchObject
+from toolkit_spawner.hardening import OWN_PORTS, holder_config
 from toolkit_spawner.launch import JobNetwork
 from toolkit_spawner.network import NetworkKeeper, NetworkProblem, isolate_ports
 
@@ -36,6 +38,10 @@ SHAPE_LABEL = "toolkit.network-shape"
 QUIET_S = 1.0
 #: Seconds between two looks at what is free while runs start one after the other.
 COUNT_EVERY_S = 1.0
+#: Seconds that `close` waits for the engine.
+CLOSE_S = 5.0
+#: The state of a socket that listens, in /proc/PID/net/tcp.
+TCP_LISTEN = "0A"
 #: A container in one of these states has no process, and gets none: nothing starts an ended run's container again.
 ENDED = ("exited", "dead")
 
@@ -56,6 +62,10 @@ class NetworkPool:
         self._free: dict[str, str] = {}
         #: Places that are lent: until when a listing of the engine cannot be trusted to show the borrower (None: still unknown).
         self._lent: dict[str, float | None] = {}
+        self._pids: dict[str, int] = {}
+        #: Of whoever counts or adds: a listing shows a holder that is just being made as one that does not run.
+        self._upkeep = asyncio.Lock()
+        self._closed = False
         self._last_taken = 0.0
         self._counted = float("-inf")
         self._tending: asyncio.Task[None] | None = None
@@ -70,8 +80,9 @@ class NetworkPool:
         self._last_taken = asyncio.get_running_loop().time()
         if self._tending is None or self._tending.done():
             self._tending = asyncio.create_task(self._tend(network))
-        if not self._free and self._last_taken - self._counted > COUNT_EVERY_S:
-            await self._count(network)  # runs that have ended meanwhile have left their places
+        if not self._free and self._last_taken - self._counted > COUNT_EVERY_S and not self._upkeep.locked():
+            async with self._upkeep:
+                await self._count(network)  # runs that have ended meanwhile have left their places
         if not self._free:
             return None
         holder, ip = self._free.popitem()
@@ -84,15 +95,19 @@ class NetworkPool:
 
     async def close(self) -> None:
         """Stop looking after the pool; the holders stay, for the next process that has one."""
+        self._closed = True
         if self._tending is not None:
+            if self._upkeep.locked():  # a holder that is half made is made, else the engine makes it with nobody to know
+                await asyncio.wait([self._tending], timeout=CLOSE_S)
             self._tending.cancel()
             await asyncio.gather(self._tending, return_exceptions=True)
 
     async def fill(self, network: JobNetwork) -> None:
         """Have `size` places free. Raises `NetworkProblem`, `EngineUnavailable`, `EngineRefused`."""
-        await self._count(network)
-        while len(self._free) < self._size:
-            await self._add(network)
+        async with self._upkeep:
+            await self._count(network)
+            while len(self._free) < self._size and not self._closed:
+                await self._add(network)
 
     async def _tend(self, network: JobNetwork) -> None:
         await self._quiet()
@@ -112,6 +127,7 @@ class NetworkPool:
         found = await self._engine.call(lambda client: client.containers(all=True))
         used = {item["HostConfig"]["NetworkMode"] for item in found if _may_run(item)}
         free: dict[str, str] = {}
+        resting = 0
         for item in found:
             labels = item.get("Labels") or {}
             if labels.get(HOLDER_LABEL) != network.instance or f"container:{item['Id']}" in used:
@@ -120,8 +136,12 @@ class NetworkPool:
             if settled is None or settled >= asked:
                 continue  # lent to a run whose container this listing may not show yet
             ip = _address(item, network)
-            if ip is None or labels.get(SHAPE_LABEL) != _shape(network, self._image) or len(free) >= 2 * self._size:
+            enough = len(free) + resting >= 2 * self._size
+            if ip is None or labels.get(SHAPE_LABEL) != _shape(network, self._image) or enough:
+                self._free.pop(item["Id"], None)  # nobody takes it while it goes
                 await self._engine.remove(item["Id"])
+            elif await self._rests(item["Id"]):
+                resting += 1
             else:
                 free[item["Id"]] = ip
         present = {item["Id"] for item in found}
@@ -130,8 +150,18 @@ class NetworkPool:
             for holder, settled in self._lent.items()
             if settled is None or settled >= asked or (holder in present and holder not in free)
         }
+        self._pids = {holder: pid for holder, pid in self._pids.items() if holder in present}
         # What was taken while the engine was asked is not free, whatever the listing says.
         self._free = {holder: ip for holder, ip in free.items() if holder not in self._lent}
+
+    async def _rests(self, holder: str) -> bool:
+        """Whether connections of the run before are still known to the kernel, or nobody can tell."""
+        if holder not in self._pids:
+            try:
+                self._pids[holder] = (await self._engine.inspect(holder)).pid
+            except NoSuchObject:
+                return True
+        return await asyncio.to_thread(_remembers, self._pids[holder])
 
     async def _add(self, network: JobNetwork) -> None:
         await self._keeper.ensure(network)
@@ -148,7 +178,7 @@ class NetworkPool:
         if not found.running or found.ip is None:
             await self._engine.remove(created)
             raise EngineRefused(f"a network holder ended at once (exit code {found.exit_code})")
-        self._free[created] = found.ip
+        self._free[created], self._pids[created] = found.ip, found.pid
 
 
 def _may_run(item: dict[str, Any]) -> bool:
@@ -159,6 +189,20 @@ def _address(item: dict[str, Any], network: JobNetwork) -> str | None:
     """Its address on the network, if it runs there."""
     place = (item["NetworkSettings"]["Networks"] or {}).get(network.name) or {}
     return (place.get("IPAddress") or None) if item["State"] == "running" else None
+
+
+def _remembers(pid: int) -> bool:
+    """Whether the network namespace of a process has TCP connections, ended ones included (proc_pid_net(5), TIME_WAIT).
+
+    What listens is the engine's name server, as no process of a run is left. And connections to our own ports keep nobody from
+    listening there, as what listens there allows it (SO_REUSEADDR).
+    """
+    try:
+        tables = [Path(f"/proc/{pid}/net/{name}").read_text() for name in ("tcp", "tcp6")]
+    except OSError:
+        return True
+    rows = [line.split() for table in tables for line in table.splitlines()[1:]]
+    return any(row[3] != TCP_LISTEN and int(row[1].rpartition(":")[2], 16) not in OWN_PORTS for row in rows)
 
 
 def _shape(network: JobNetwork, image: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,15 @@ from toolkit_spawner.network_pool import NetworkPool
 from toolkit_spawner.runtime import LAB_IMAGE
 
 pytestmark = pytest.mark.engine
+
+#: A server without SO_REUSEADDR; with an argument it closes a connection first and ends, which the kernel remembers (TIME_WAIT).
+SERVER = """
+import socket, sys, time
+server = socket.socket(); server.bind(("127.0.0.1", 5000)); server.listen()
+print("listening", flush=True)
+if not sys.argv[1:]: time.sleep(1000)
+client = socket.create_connection(("127.0.0.1", 5000)); server.accept()[0].close(); client.recv(1)
+"""
 
 
 @pytest.fixture
@@ -52,6 +62,22 @@ def test_places_of_ended_runs_are_used_again(house: JobHouse) -> None:
     assert len(house.holders()) <= 6  # three that are free, and at most as many to spare
 
 
+def test_a_place_rests_while_its_last_runs_connections_are_remembered(house: JobHouse) -> None:
+    """The next run's server could not listen on their ports."""
+    first = house.start("python3", "-c", SERVER, "once")
+    assert first.output() == "listening\n"
+    left, quiet = holder_of(house, first.id), holder_of(house, (silent := house.start("true")).id)
+    silent.output()
+    holders = []
+    for _ in range(5):
+        house.call(house.pool.fill(house.network))
+        job = house.start("python3", "-c", SERVER)
+        job.wait_log("listening")
+        holders.append(holder_of(house, job.id))
+    assert left not in holders
+    assert quiet in holders
+
+
 def test_a_run_that_was_lent_a_place_is_trusted_before_the_listing_shows_it(house: JobHouse) -> None:
     """Between the loan and the container, and again while an older answer of the engine is on its way, nobody else gets it."""
     house.call(house.pool.fill(house.network))
@@ -65,6 +91,20 @@ def test_a_run_that_was_lent_a_place_is_trusted_before_the_listing_shows_it(hous
         return set(found)
 
     house.call(take())
+
+
+def test_a_place_that_is_being_made_is_left_alone(house: JobHouse) -> None:
+    """By whoever counts meanwhile: the engine lists it as one that does not run."""
+
+    async def fill_and_count() -> None:
+        filling = asyncio.create_task(house.pool.fill(house.network))
+        while not filling.done():
+            await house.pool.fill(house.network)
+            await asyncio.sleep(0)
+        await filling
+
+    house.call(fill_and_count())
+    assert len(house.holders()) == 3
 
 
 def test_a_holder_that_died_or_does_not_fit_any_more_is_replaced(house: JobHouse, engine: Engine) -> None:
@@ -89,6 +129,7 @@ def test_a_pool_that_begins_finds_what_another_left(house: JobHouse, engine: Eng
     house.call(other.fill(house.network))
     assert set(house.holders()) == before
     places = [house.call(other.take(house.network)) for _ in range(3)]
+    house.call(other.close())
     assert holder_of(house, job.id) not in {place.holder for place in places if place}
 
 
