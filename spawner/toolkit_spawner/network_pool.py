@@ -97,7 +97,9 @@ class NetworkPool:
         """Stop looking after the pool; the holders stay, for the next process that has one."""
         self._closed = True
         if self._tending is not None:
-            if self._upkeep.locked():  # a holder that is half made is made, else the engine makes it with nobody to know
+            if (
+                self._upkeep.locked()
+            ):  # a holder that is half made is made, else the engine makes it with nobody to know
                 await asyncio.wait([self._tending], timeout=CLOSE_S)
             self._tending.cancel()
             await asyncio.gather(self._tending, return_exceptions=True)

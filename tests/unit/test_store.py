@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import func, select
+from sqlalchemy import event, func, select
 from sqlalchemy.orm import Session
 
 from tests.support.postgres import Cluster
@@ -76,6 +76,19 @@ def test_several_units_migrate_at_once(backend: str, tmp_path: Path, request: py
     with opened(url) as store:
         present, needed = store.schema()
         assert present == needed is not None
+
+
+def test_the_schema_comes_in_one_transaction(backend: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """Else a second unit would begin between two steps of the first."""
+    url = f"sqlite:///{tmp_path / 'fresh.sqlite'}"
+    if backend == "postgresql":
+        cluster: Cluster = request.getfixturevalue("postgres")
+        url = cluster.url(cluster.create())
+    commits: list[object] = []
+    with opened(url) as store:
+        event.listen(store.engine, "commit", commits.append)
+        store.migrate()
+    assert len(commits) == 1
 
 
 def test_a_reader_sees_one_moment_and_waits_for_nobody(store_url: str) -> None:

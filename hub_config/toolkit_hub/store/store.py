@@ -40,13 +40,15 @@ class Store:
         self._watchers: set[asyncio.Event] = set()
 
     def migrate(self) -> None:
-        """Bring the schema to this version's (Alembic), in one transaction: all of it or nothing."""
+        """Bring the schema to this version's (Alembic), in one transaction: all of it or nothing, and one unit at a time.
+
+        The transaction is ours, as Alembic itself ends one after each step on SQLite.
+        """
         config = _alembic_config()
-        with self.engine.connect() as connection, _tables_may_be_remade(connection):
+        with self.engine.connect() as connection, _tables_may_be_remade(connection), connection.begin():
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
             _check_foreign_keys(connection)
-            connection.commit()
 
     def schema(self) -> tuple[str | None, str | None]:
         """The revision that the database is at (None: it is empty), and the one that this version needs."""

@@ -34,6 +34,5 @@ else:
     from toolkit_hub.configure import load_settings
     from toolkit_hub.store import Store
 
-    with Store(load_settings().database_url).engine.connect() as own:
+    with Store(load_settings().database_url).engine.begin() as own:
         run(own)
-        own.commit()
