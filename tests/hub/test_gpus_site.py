@@ -10,7 +10,7 @@ import pytest
 from tests.conftest import running
 from tests.support.invariants import check_invariants
 from tests.support.running_site import RunningSite, wait_until
-from toolkit_client.errors import InvalidRequest
+from toolkit_client.errors import Conflict, InvalidRequest
 from toolkit_client.models import Job
 from toolkit_hub.domain import ledger
 
@@ -120,6 +120,35 @@ def test_a_proposal_starts_the_job(gpus: RunningSite) -> None:
     number = next(place for place, one in enumerate(found.proposals, 1) if one.words == "with 1 GPU")
     out(gpus, "job", "why", wide.id, "--apply", str(number))
     gpus.wait_state(wide.id, "SUCCEEDED")
+
+
+@pytest.mark.parametrize(
+    ("words", "kind", "name"),
+    [(("--user", "acme.admin"), "user", "acme.admin"), (("--organization",), "organization", "acme")],
+)
+def test_quotas_of_a_user_and_of_the_organization_hold_jobs_back(
+    gpus: RunningSite, words: tuple[str, ...], kind: str, name: str
+) -> None:
+    """What `toolkit quota set` says holds at the next job; the reason names the command; taken away, the job starts at once."""
+    out(gpus, "quota", "set", *words, "gpus=1", "bid=5")
+    shown = f"type   name   room.gpus {kind} {name} 1".split()
+    assert out(gpus, "quota", "ls", *words, "--fields", "type,name,room.gpus").split() == shown
+    listed = out(gpus, "quota", "ls", "--fields", "type,name,room.gpus").splitlines()
+    assert [kind, name, "1"] in [line.split() for line in listed]
+    with pytest.raises(Conflict, match=f"beyond the quota of {kind} {name}: 1 GPU, and it asks for 2") as told:
+        submit(gpus, "true", gpu=2)
+    assert "the nearest that the quotas allow: 1 GPU" in told.value.hint
+    first = submit(gpus, *SLEEP)
+    gpus.wait_state(first.id, "RUNNING")
+    second = submit(gpus, *SLEEP)
+    reason = f"waiting for the quota of {kind} {name}: 1 GPU (`toolkit quota ls {' '.join(words)}`)"
+    wait_until(lambda: gpus.client().jobs.get(second.id).state_info == reason, "its reason", 20)
+    found = out(gpus, "job", "why", second.id)
+    assert found.startswith(reason)
+    assert f"`toolkit quota set {' '.join(words)} gpus=N` raises it" in found
+    assert gpus.cli("job", "set", second.id, "--bid", "6").returncode == 1
+    out(gpus, "quota", "set", *words, "gpus=none", "bid=none")
+    gpus.wait_state(second.id, "RUNNING")
 
 
 def test_fifty_jobs_at_once_take_turns(gpus: RunningSite) -> None:
