@@ -64,6 +64,7 @@ from toolkit_hub.pages.api_page import ApiPage
 from toolkit_hub.pages.cluster import cluster_specs
 from toolkit_hub.pages.data import data_specs
 from toolkit_hub.pages.handlers import page_specs
+from toolkit_hub.queue.container_devices import ContainerDevices
 from toolkit_hub.queue.disk_guard import DiskGuard
 from toolkit_hub.queue.hub_api import HubApi
 from toolkit_hub.queue.hub_mirror import HubMirror
@@ -72,7 +73,7 @@ from toolkit_hub.queue.network_guard import keep_network
 from toolkit_hub.queue.reconciler import Reconciler
 from toolkit_hub.store import Store
 from toolkit_hub.volumes.layout import Volumes
-from toolkit_spawner.docker_api import Engine, EngineUnavailable
+from toolkit_spawner.docker_api import Engine, EngineRefused, EngineUnavailable
 from toolkit_spawner.gpus import DeclaredGpus, Inventory, declared, simulated
 from toolkit_spawner.network import NetworkKeeper
 from toolkit_spawner.nvml import NvmlGpus
@@ -123,8 +124,17 @@ class Service:
         self.inventory = inventory_of(settings)
         self.devices = DeviceKeeper(self.inventory, lambda: self.queue.wake())
         site = replace(site_of(settings), devices=self.devices.devices)
+        self.container_devices = ContainerDevices(
+            self.store, self.engine, settings.instance_id, self.devices.gpus, self.devices.drain
+        )
         self.reconciler = Reconciler(
-            self.store, self.engine, self.hub, settings.instance_id, settings.runs_dir, settings.stop_grace
+            self.store,
+            self.engine,
+            self.hub,
+            settings.instance_id,
+            settings.runs_dir,
+            settings.stop_grace,
+            self.container_devices,
         )
         self.queue = QueueLoop(self.store, self.engine, self.reconciler, site, settings.instance_id)
         self.disk_guard = DiskGuard(
@@ -196,6 +206,12 @@ class Service:
             xsrf_cookies=False,  # HubOAuth's own check, see `ServiceHandler.identify`
         )
 
+    async def _compare_devices(self) -> None:
+        """Before the first job is given a device that some container has already; the reconciler goes on with it."""
+        if self.devices.gpus():
+            with contextlib.suppress(EngineUnavailable, EngineRefused, ToolkitError):
+                await self.container_devices.compare(await self.engine.list_runs(self.settings.instance_id))
+
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT."""
         await asyncio.to_thread(self.store.migrate)
@@ -207,6 +223,7 @@ class Service:
             ):  # then it stays the nvidia runtime, which is there nearly everywhere
                 self.inventory.handover = await self.engine.gpu_handover()
         await self.devices.look()
+        await self._compare_devices()
         self.queue.start()
         guards = [
             asyncio.create_task(self.devices.run_forever()),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+
+from toolkit_spawner.given_devices import GivenDevices, given_devices
 
 __all__ = ["ADDRESS_LABEL", "HELD_LABEL", "INSTANCE_LABEL", "RUN_LABEL", "ContainerState", "container_state"]
 
@@ -20,9 +22,12 @@ HELD_LABEL = "toolkit.held-mounts"
 
 @dataclass(frozen=True)
 class ContainerState:
-    """What the engine says about a container; `run` is empty for one that only shows an image's files."""
+    """What the engine says about a container; `run` is empty for one that only shows an image's files, `instance` for one that is
+    no site's."""
 
     id: str
+    name: str
+    instance: str
     run: str
     running: bool
     created_only: bool
@@ -39,6 +44,7 @@ class ContainerState:
     held_mounts: bool = False
     #: Of its first process, as this machine counts them; 0 where none runs.
     pid: int = 0
+    given: GivenDevices = field(default_factory=GivenDevices)
 
 
 def container_state(raw: dict[str, Any]) -> ContainerState:
@@ -51,6 +57,8 @@ def container_state(raw: dict[str, Any]) -> ContainerState:
         addresses = [labels[ADDRESS_LABEL]]
     return ContainerState(
         id=raw["Id"],
+        name=raw["Name"].removeprefix("/"),
+        instance=labels.get(INSTANCE_LABEL, ""),
         run=labels.get(RUN_LABEL, ""),
         running=bool(state["Running"]),
         created_only=state["Status"] == "created",
@@ -66,4 +74,5 @@ def container_state(raw: dict[str, Any]) -> ContainerState:
         borrowed_network=borrowed,
         held_mounts=HELD_LABEL in labels,
         pid=int(state.get("Pid") or 0),
+        given=given_devices(raw),
     )

@@ -249,6 +249,10 @@ class Engine:
                 continue  # removed in between
         return states
 
+    async def running(self) -> list[str]:
+        """Ids of all running containers of the engine, whoever made them."""
+        return [str(item["Id"]) for item in await self.call(lambda client: client.containers())]
+
     async def _list(self, labels: dict[str, str]) -> list[str]:
         filters = {"label": [f"{key}={value}" for key, value in labels.items()]}
         found = await self.call(lambda client: client.containers(all=True, filters=filters))

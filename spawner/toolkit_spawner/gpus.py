@@ -12,9 +12,24 @@ from typing import Any, Literal, Protocol
 from toolkit_spawner.device_readings import DeviceReading
 from toolkit_spawner.launch import DeviceSpec
 
-__all__ = ["DeclaredGpus", "Gpu", "GpusUnavailable", "Inventory", "declared", "simulated"]
+__all__ = [
+    "CONTROL_NODE",
+    "MEMORY_NODES",
+    "NO_DEVICE",
+    "DeclaredGpus",
+    "Gpu",
+    "GpusUnavailable",
+    "Inventory",
+    "declared",
+    "simulated",
+]
 
 Handover = Literal["cdi", "nvidia", "nodes"]
+#: Nodes that programs need beside their NVIDIA device's own. The driver makes the latter at their first use only, and the engine
+#: refuses a container with one that is missing.
+CONTROL_NODE, MEMORY_NODES = "/dev/nvidiactl", ("/dev/nvidia-uvm", "/dev/nvidia-uvm-tools")
+#: The node of a simulated device.
+NO_DEVICE = "/dev/null"
 
 
 class GpusUnavailable(Exception):
@@ -24,6 +39,7 @@ class GpusUnavailable(Exception):
 @dataclass(frozen=True)
 class Gpu:
     """A device that is given out whole: a GPU, or a MIG instance. `mem` in GiB, `capability` CUDA's compute capability;
+    `own_node` is the device node that only it has, `number` what NVIDIA's tools call it where that is not its place in the list;
     `trouble` says why nobody should get it."""
 
     uuid: str
@@ -35,7 +51,14 @@ class Gpu:
     tensor_cores: bool | None = None
     handover: Handover = "nvidia"
     nodes: tuple[str, ...] = ()
+    own_node: str | None = None
+    number: str = ""
     trouble: str | None = None
+
+    @property
+    def stand_in(self) -> bool:
+        """Whether there is no such device: jobs get /dev/null for it."""
+        return self.nodes == (NO_DEVICE,)
 
     def spec(self) -> DeviceSpec:
         """How a container is given it."""
@@ -79,7 +102,7 @@ def simulated(count: int) -> DeclaredGpus:
                 cuda_version="12.4",
                 tensor_cores=True,
                 handover="nodes",
-                nodes=("/dev/null",),
+                nodes=(NO_DEVICE,),
             )
             for number in range(count)
         )

@@ -13,15 +13,12 @@ from typing import Any, TypeVar
 import pynvml
 
 from toolkit_spawner.device_readings import DeviceReading
-from toolkit_spawner.gpus import Gpu, GpusUnavailable, Handover
+from toolkit_spawner.gpus import CONTROL_NODE, MEMORY_NODES, Gpu, GpusUnavailable, Handover
 
 __all__ = ["NvmlGpus"]
 
 ResultT = TypeVar("ResultT")
 
-#: Nodes that programs need beside their device's own. The driver makes the latter at their first use only, and the engine
-#: refuses a container with one that is missing.
-CONTROL_NODE, MEMORY_NODES = "/dev/nvidiactl", ("/dev/nvidia-uvm", "/dev/nvidia-uvm-tools")
 #: Turing cards without tensor cores, which their compute capability does not tell.
 NO_TENSOR_CORES = ("GTX 16",)
 
@@ -36,13 +33,13 @@ class NvmlGpus:
         with _library():
             driver = _told(pynvml.nvmlSystemGetDriverVersion)
             cuda = _cuda_version(_told(pynvml.nvmlSystemGetCudaDriverVersion_v2))
-            return [self._gpu(handle, parent, driver, cuda) for handle, parent in _devices()]
+            return [self._gpu(handle, parent, number, driver, cuda) for handle, parent, number in _devices()]
 
     def readings(self) -> Mapping[str, DeviceReading]:
         with _library():
-            return {uuid: _reading(handle, parent) for handle, parent in _devices() if (uuid := _uuid(handle))}
+            return {uuid: _reading(handle, parent) for handle, parent, _ in _devices() if (uuid := _uuid(handle))}
 
-    def _gpu(self, handle: Any, parent: Any, driver: str | None, cuda: str | None) -> Gpu:
+    def _gpu(self, handle: Any, parent: Any, number: str, driver: str | None, cuda: str | None) -> Gpu:
         uuid = _uuid(handle)
         model = _told(pynvml.nvmlDeviceGetName, handle) or _told(pynvml.nvmlDeviceGetName, parent) or "unknown GPU"
         memory = _told(pynvml.nvmlDeviceGetMemoryInfo, handle)
@@ -61,6 +58,8 @@ class NvmlGpus:
             else capability >= 7 and not any(n in model for n in NO_TENSOR_CORES),
             handover=self.handover,
             nodes=nodes if self.handover == "nodes" and minor is not None else (),
+            own_node=f"/dev/nvidia{minor}" if handle is parent and minor is not None else None,
+            number=number,
             trouble=_trouble(parent) if uuid else "it does not tell its name: it may have fallen off the bus",
         )
 
@@ -81,18 +80,18 @@ def _library() -> Iterator[None]:
             pynvml.nvmlShutdown()
 
 
-def _devices() -> Iterator[tuple[Any, Any]]:
-    """Each device, and the GPU that it is or is a part of."""
+def _devices() -> Iterator[tuple[Any, Any, str]]:
+    """Each device, the GPU that it is or is a part of, and its number."""
     for index in range(pynvml.nvmlDeviceGetCount()):
         gpu = pynvml.nvmlDeviceGetHandleByIndex(index)
         mode = _told(pynvml.nvmlDeviceGetMigMode, gpu)
         if not mode or mode[0] != pynvml.NVML_DEVICE_MIG_ENABLE:
-            yield gpu, gpu
+            yield gpu, gpu, str(index)
             continue
         for place in range(_told(pynvml.nvmlDeviceGetMaxMigDeviceCount, gpu) or 0):
             instance = _told(pynvml.nvmlDeviceGetMigDeviceHandleByIndex, gpu, place)
             if instance is not None:
-                yield instance, gpu
+                yield instance, gpu, f"{index}:{place}"
 
 
 def _told(ask: Callable[..., ResultT], *arguments: Any) -> ResultT | None:

@@ -291,6 +291,16 @@ MATRIX: dict[str, tuple[str, Ask]] = {
     "GET /quotas": (ALL, lambda p: ("/quotas", None)),
     "GET /quotas/{account}": (SEEN_IN_ACCOUNT, lambda p: (f"/quotas/{p.account}", None)),
     "PATCH /quotas/{account}": ("+?--??", lambda p: (f"/quotas/{p.account}", {"filesLimit": 1000})),
+    "GET /quotas/user/{user}": (ALL, lambda p: ("/quotas/user/acme.bob", None)),
+    "PATCH /quotas/user/{user}": (
+        ORGANIZATION,
+        lambda p: (f"/quotas/user/{p.new_user()}", {"room": {"running": 1000}}),
+    ),
+    "GET /quotas/organization/{organization}": (ALL, lambda p: ("/quotas/organization/acme", None)),
+    "PATCH /quotas/organization/{organization}": (
+        ORGANIZATION,
+        lambda p: ("/quotas/organization/acme", {"room": {"running": None}}),
+    ),
 }
 
 

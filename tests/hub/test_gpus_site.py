@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from uuid import uuid4
 
 import pytest
 
 from tests.conftest import running
 from tests.support.invariants import check_invariants
 from tests.support.running_site import RunningSite, wait_until
-from toolkit_client.errors import InvalidRequest
+from toolkit_client.errors import Conflict, InvalidRequest
 from toolkit_client.models import Job
 from toolkit_hub.domain import ledger
+from toolkit_spawner.docker_api import INSTANCE_LABEL, RUN_LABEL
 
 SLEEP = ("sh", "-c", "trap 'exit 143' TERM; echo up; while :; do sleep 0.1; done")
 #: Saves its work when it is told to go, as the docs show.
@@ -120,6 +124,86 @@ def test_a_proposal_starts_the_job(gpus: RunningSite) -> None:
     number = next(place for place, one in enumerate(found.proposals, 1) if one.words == "with 1 GPU")
     out(gpus, "job", "why", wide.id, "--apply", str(number))
     gpus.wait_state(wide.id, "SUCCEEDED")
+
+
+@pytest.mark.parametrize(
+    ("words", "kind", "name"),
+    [(("--user", "acme.admin"), "user", "acme.admin"), (("--organization",), "organization", "acme")],
+)
+def test_quotas_of_a_user_and_of_the_organization_hold_jobs_back(
+    gpus: RunningSite, words: tuple[str, ...], kind: str, name: str
+) -> None:
+    """What `toolkit quota set` says holds at the next job; the reason names the command; taken away, the job starts at once."""
+    out(gpus, "quota", "set", *words, "gpus=1", "bid=5")
+    shown = f"type   name   room.gpus {kind} {name} 1".split()
+    assert out(gpus, "quota", "ls", *words, "--fields", "type,name,room.gpus").split() == shown
+    listed = out(gpus, "quota", "ls", "--fields", "type,name,room.gpus").splitlines()
+    assert [kind, name, "1"] in [line.split() for line in listed]
+    with pytest.raises(Conflict, match=f"beyond the quota of {kind} {name}: 1 GPU, and it asks for 2") as told:
+        submit(gpus, "true", gpu=2)
+    assert "the nearest that the quotas allow: 1 GPU" in told.value.hint
+    first = submit(gpus, *SLEEP)
+    gpus.wait_state(first.id, "RUNNING")
+    second = submit(gpus, *SLEEP)
+    reason = f"waiting for the quota of {kind} {name}: 1 GPU (`toolkit quota ls {' '.join(words)}`)"
+    wait_until(lambda: gpus.client().jobs.get(second.id).state_info == reason, "its reason", 20)
+    found = out(gpus, "job", "why", second.id)
+    assert found.startswith(reason)
+    assert f"`toolkit quota set {' '.join(words)} gpus=N` raises it" in found
+    assert gpus.cli("job", "set", second.id, "--bid", "6").returncode == 1
+    out(gpus, "quota", "set", *words, "gpus=none", "bid=none")
+    gpus.wait_state(second.id, "RUNNING")
+
+
+def test_a_device_that_a_container_has_and_no_run_holds_is_given_to_nobody(gpus: RunningSite) -> None:
+    """A stranger's container has the free device, one with our labels that of another run; when both are gone all is well."""
+    first, other = submit(gpus, *SLEEP), submit(gpus, *SLEEP, gpu=0)
+    for job in (first, other):
+        gpus.wait_state(job.id, "RUNNING")
+    taken = next(name for name in devices_of(gpus, first) if name.startswith("GPU-"))
+    free = next(f"GPU-SIMULATED-{n}" for n in range(2) if f"GPU-SIMULATED-{n}" != taken)
+    labels = {INSTANCE_LABEL: gpus.settings.instance_id, RUN_LABEL: other.runs[-1].server_name}
+    with contextlib.ExitStack() as made:
+        stranger, by_hand = (made.enter_context(container(gpus, *one)) for one in ((free, {}), (taken, labels)))
+        reasons = {
+            free: f"given to the container {stranger}, which is no job of this site",
+            taken: f"given to the container {by_hand}, which has the labels of a run and is not its container",
+        }
+
+        def listed() -> dict[str, str]:
+            items = map(json.loads, out(gpus, "gpu", "ls", "--format", "json").splitlines())
+            return {item["uuid"]: item["reason"] for item in items if item["reason"]}
+
+        wait_until(lambda: listed() == reasons, "both to be seen", 40, lambda: str(listed()))
+        told = gpus.cli("admin", "doctor", "--format", "json").stdout
+        assert all(reason in told for reason in reasons.values()), told
+        waits = submit(gpus, "true")
+        wait_until(lambda: gpus.client().jobs.get(waits.id).state_info != "", "its reason", 20)
+        gpus.unit("restart", "service")
+        wait_until(lambda: listed() == reasons, "both to be seen by the new service", 40, lambda: str(listed()))
+        assert gpus.client().jobs.get(waits.id).state == "QUEUING"
+        assert gpus.client().jobs.get(first.id).state == "RUNNING", "nothing is taken from whom it belongs to"
+    gpus.wait_state(waits.id, "SUCCEEDED", timeout=40)
+    wait_until(lambda: listed() == {}, "all to be well", 20, lambda: str(listed()))
+
+
+@contextlib.contextmanager
+def container(site: RunningSite, device: str, labels: dict[str, str]) -> Iterator[str]:
+    """One made by hand, with that device; what it is called in words."""
+    name = f"toolkit-test-{uuid4()}"
+    config = {
+        "Image": "toolkit-base:bookworm",
+        "Entrypoint": ["sleep", "600"],
+        "Env": [f"NVIDIA_VISIBLE_DEVICES={device}"],
+        "Labels": labels,
+        "HostConfig": {"NetworkMode": "none"},
+    }
+    made = str(site.engine_call(lambda engine: engine.create(name, config)))
+    try:
+        site.engine_call(lambda engine: engine.start(made))
+        yield f"{name} ({made[:12]})"
+    finally:
+        site.engine_call(lambda engine: engine.remove(made))
 
 
 def test_fifty_jobs_at_once_take_turns(gpus: RunningSite) -> None:

@@ -89,6 +89,9 @@ def all_calls() -> Iterator[Call[Any]]:
     yield from (data_calls.commit_data("x"), data_calls.list_versions("x"), data_calls.get_version("x", 1))
     yield from (data_calls.get_size("x"), data_calls.list_quotas(), data_calls.get_quota("x"))
     yield data_calls.set_quota("x", {"filesLimit": 1})
+    for holder in ("user", "organization"):
+        yield data_calls.get_room_quota(holder, "x")
+        yield data_calls.set_room_quota(holder, "x", {"room": {"gpus": 1}})
 
 
 def test_every_route_about_access_has_its_call() -> None:

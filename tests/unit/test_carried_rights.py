@@ -23,6 +23,7 @@ from toolkit_client.access_models import (
     RenamePatch,
     UserPatch,
 )
+from toolkit_client.data_models import QuotaPatch, RoomLimits, RoomQuotaPatch
 from toolkit_client.errors import NotFound, PermissionDenied
 from toolkit_client.models import Job as WireJob
 from toolkit_client.models import JobPatch, JobSpec, NewUser, VisitWish
@@ -31,6 +32,7 @@ from toolkit_hub.domain import (
     accounts,
     audit,
     data,
+    data_usage,
     job_changes,
     job_list,
     jobs,
@@ -40,6 +42,7 @@ from toolkit_hub.domain import (
     policies,
     role_keys,
     roles,
+    room_quotas,
     rules,
     teams,
     users,
@@ -233,6 +236,15 @@ OUTLASTING: dict[str, Callable[[Session, Actor], object]] = {
     "user": lambda s, a: users.create_user(s, a, NewUser(name="mallory", password="a good password")),
     "user's end": lambda s, a: users.disable_user(s, a, "acme.bob"),
     "lock": lambda s, a: locks.lock(s, a, NewLock(type="user", ref="acme.bob", why="")),
+    "quota of an account": lambda s, a: data_usage.set_quota(
+        s, a, "acme.admin", QuotaPatch(files_limit=None), data_usage.DataLimits()
+    ),
+    "quota of a user": lambda s, a: room_quotas.set_room_quota(
+        s, a, "user", "acme.admin", RoomQuotaPatch(room=RoomLimits(gpus=9))
+    ),
+    "quota of the organization": lambda s, a: room_quotas.set_room_quota(
+        s, a, "organization", "acme", RoomQuotaPatch(room=RoomLimits(gpus=9))
+    ),
     "user rename": lambda s, a: users.change_user(s, a, "acme.bob", UserPatch(name="robert")),
 }
 

@@ -352,7 +352,7 @@ def test_sums_and_limits_of_an_account(site: Site) -> None:
     assert site.room().bytes_used == 2000, "what is archived takes its room"
     mine = site.do("alice", data_usage.get_quota, "acme.alice", NONE)
     assert (mine.data_used, mine.data_limit) == (2000, 5000)
-    assert [one.account for one in site.do("alice", data_usage.list_quotas, NONE)] == ["acme.alice"]
+    assert [one.name for one in site.do("alice", data_usage.list_quotas, NONE)] == ["acme.alice"]
     with pytest.raises(NotFound):
         site.do("bob", data_usage.get_quota, "acme.alice", NONE)
     with pytest.raises(PermissionDenied):

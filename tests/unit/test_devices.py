@@ -140,6 +140,25 @@ def test_a_strangers_process_drains_its_device_when_it_is_seen_twice() -> None:
     assert drained(keeper)[ONE.uuid] is None
 
 
+def test_what_containers_were_given_drains_until_it_is_told_anew() -> None:
+    told = []
+    played = Played(ONE, TWO)
+    keeper = DeviceKeeper(played, lambda: told.append(True))
+    look(keeper)
+    for _ in range(2):
+        keeper.drain({ONE.uuid: "given to a container"})
+        look(keeper)
+        assert drained(keeper) == {ONE.uuid: "given to a container", TWO.uuid: None}
+    played.found[0] = replace(ONE, trouble="its memory is being repaired")
+    look(keeper)
+    assert drained(keeper)[ONE.uuid] == "its memory is being repaired", "the driver's word comes first"
+    played.found[0] = ONE
+    look(keeper)
+    keeper.drain({})
+    assert drained(keeper) == {ONE.uuid: None, TWO.uuid: None}
+    assert len(told) == 5, "the queue is told of each change, and of nothing else"
+
+
 def test_a_process_that_nobody_can_look_at_is_no_stranger() -> None:
     played = Played(ONE)
     gone = os.spawnlp(os.P_NOWAIT, "true", "true")

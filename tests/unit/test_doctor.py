@@ -8,6 +8,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -27,8 +28,9 @@ from toolkit_hub.doctor.engine import check_engine
 from toolkit_hub.doctor.software import check_runtime, check_versions
 from toolkit_hub.doctor.storage import check_disk, check_secrets, space_finding
 from toolkit_hub.doctor.units import check_ports, check_proxy, check_units
-from toolkit_hub.doctor.work import check_runs
+from toolkit_hub.doctor.work import check_gpus, check_runs
 from toolkit_hub.queue.loop import admit_now
+from toolkit_hub.queue.planning.capacity import Device
 from toolkit_hub.site_secrets import private_dir
 from toolkit_hub.store import Store
 from toolkit_spawner.docker_api import Engine
@@ -295,3 +297,12 @@ def test_runs_that_stay_between_states(patient: Patient, people: People) -> None
 
 def test_versions_fit(patient: Patient) -> None:
     assert findings(check_versions, patient)["versions"].state == "ok"
+
+
+def test_devices_that_nobody_gets_are_shown_with_the_reason(patient: Patient) -> None:
+    assert list(check_gpus(patient)) == [], "only the service knows them"
+    devices = [Device("GPU-1", "A100"), Device("GPU-2", "A100", drained="its memory is being repaired")]
+    assert worst(check_gpus, replace(patient, devices=devices[:1])).state == FindingState.OK
+    found = worst(check_gpus, replace(patient, devices=devices))
+    assert found.state == FindingState.WARNING
+    assert "GPU-2 (A100) is out of use: its memory is being repaired" in found.message

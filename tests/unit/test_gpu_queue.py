@@ -5,24 +5,36 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from sqlalchemy.exc import IntegrityError
 
 from tests.unit.conftest import People
 from tests.unit.test_jobs import end, kill, read
-from toolkit_client.data_models import QuotaPatch
-from toolkit_client.errors import Conflict, InvalidRequest
+from toolkit_client.access_models import NewAccount
+from toolkit_client.data_models import QuotaPatch, RoomQuotaPatch
+from toolkit_client.errors import Conflict, InvalidRequest, PermissionDenied
 from toolkit_client.models import Job, JobPatch, JobSpec
 from toolkit_client.queue_models import JobWhy
 from toolkit_hub import clock
-from toolkit_hub.domain import account_use, admission, data_usage, job_changes, ledger, runs, usage
+from toolkit_hub.domain import (
+    account_use,
+    accounts,
+    admission,
+    audit,
+    data_usage,
+    job_changes,
+    ledger,
+    room_quotas,
+    runs,
+    usage,
+)
 from toolkit_hub.domain.launch import environment_of
 from toolkit_hub.domain.why import job_why
 from toolkit_hub.queue.loop import admit_now, plan_now
 from toolkit_hub.queue.planning.capacity import Device
-from toolkit_hub.store.tables import AccountUse, Run
+from toolkit_hub.store.tables import AccountUse, RoomQuota, Run
 from toolkit_hub.store.tables import Job as JobRow
 
 SMALL, LARGE = "SIMULATED-small", "SIMULATED-large"
@@ -213,20 +225,116 @@ def test_a_quota_holds_back_its_own_and_nobody_else(people: People) -> None:
     limit(people, "acme.alice", gpus=1, queued=2)
     first, second = submit(people), submit(people)
     assert admit(people).starts == (first.runs[0].id,)
-    assert read(people, second).state_info == "waiting for the quota of account acme.alice: 1 GPU"
+    assert read(people, second).state_info == (
+        "waiting for the quota of account acme.alice: 1 GPU (`toolkit quota ls acme.alice`)"
+    )
     others = submit(people, "bob")
     assert admit(people).starts == (others.runs[0].id,)
     assert why(people, second, "alice").quota == (
-        "the quota of account acme.alice: 1 of 1 GPU in use, and it asks for 1"
+        "the quota of account acme.alice: 1 of 1 GPU in use, and it asks for 1; "
+        "`toolkit quota set acme.alice gpus=N` raises it"
     )
     submit(people)
     with pytest.raises(Conflict, match="2 of 2 queued jobs"):
         submit(people)
-    with pytest.raises(Conflict, match="beyond the quota"):
+    with pytest.raises(Conflict, match=r"beyond the quota of account acme\.alice: 1 GPU, and it asks for 2") as told:
         submit(people, gpu=2)
+    assert told.value.hint.startswith("the nearest that the quotas allow: 1 GPU, 0.5 CPUs and 0.5 GiB of memory; ")
     limit(people, "acme.alice", gpus=None, queued=None)
     end(people, others, exit_code=0)
     assert admit(people).starts == (second.runs[0].id,)
+
+
+def limit_of(people: People, kind: Literal["user", "organization"], **limits: Any) -> None:
+    name = "acme.alice" if kind == "user" else "acme"
+    patch = RoomQuotaPatch.model_validate({"room": limits})
+    with people.store.begin() as session:
+        room_quotas.set_room_quota(session, people.actor(session, "admin"), kind, name, patch)
+
+
+@pytest.mark.parametrize(
+    ("kind", "words", "arguments"),
+    [("user", "user acme.alice", "--user acme.alice"), ("organization", "organization acme", "--organization")],
+)
+def test_a_user_and_the_organization_have_quotas(
+    people: People, kind: Literal["user", "organization"], words: str, arguments: str
+) -> None:
+    """From the rows to the words: who waits, whose quota it is, and what is let in."""
+    limit_of(people, kind, gpus=1, queued=1, bid=5)
+    first = submit(people)
+    assert admit(people).starts == (first.runs[0].id,)
+    second = submit(people)
+    assert admit(people).starts == ()
+    assert (
+        read(people, second).state_info == f"waiting for the quota of {words}: 1 GPU (`toolkit quota ls {arguments}`)"
+    )
+    found = why(people, second, "alice")
+    assert found.quota == (
+        f"the quota of {words}: 1 of 1 GPU in use, and it asks for 1; `toolkit quota set {arguments} gpus=N` raises it"
+    )
+    with pytest.raises(Conflict, match=f"the quota of {words}: 1 GPU, and it asks for 2") as told:
+        submit(people, gpu=2, bid=9)
+    assert "allow: 1 GPU, 0.5 CPUs and 0.5 GiB of memory, with a bid of 5; `toolkit quota ls" in told.value.hint
+    with pytest.raises(Conflict, match="5 as highest bid, and it asks for 6") as told:
+        submit(people, bid=6)
+    assert "with a bid of 5" in told.value.hint
+    with pytest.raises(Conflict, match="1 of 1 queued job") as told:
+        submit(people)
+    assert told.value.hint.startswith("wait until one of them has started")
+    if kind == "user":
+        others = submit(people, "bob")
+        assert admit(people).starts == (others.runs[0].id,)
+        end(people, others, exit_code=0)
+    else:
+        with pytest.raises(Conflict, match="1 of 1 queued job"):
+            submit(people, "bob")
+    limit_of(people, kind, gpus=None, queued=None, bid=None)
+    assert admit(people).starts == (second.runs[0].id,)
+    with people.store.begin(write=False) as session:
+        assert session.query(RoomQuota).count() == 0, "no row is left of a quota that limits nothing"
+
+
+def test_a_users_quota_counts_in_every_account_and_who_may_not_set_it_is_refused(people: People) -> None:
+    with people.store.begin() as session:
+        accounts.create_account(session, people.actor(session, "alice"), NewAccount(name="acme.alice.x"))
+    limit_of(people, "user", running=1)
+    first, second = submit(people), submit(people, account="acme.alice.x")
+    assert admit(people).starts == (first.runs[0].id,)
+    assert "the quota of user acme.alice: 1 running job" in read(people, second).state_info
+    patch = RoomQuotaPatch.model_validate({"room": {"running": 9}})
+    for kind, name in (("user", "acme.alice"), ("organization", "acme")):
+        with pytest.raises(PermissionDenied), people.store.begin() as session:
+            room_quotas.set_room_quota(session, people.actor(session, "alice"), kind, name, patch)  # type: ignore[arg-type]
+    with people.store.begin() as session:
+        admin = people.actor(session, "admin")
+        room_quotas.set_room_quota(session, admin, "organization", "acme", patch)
+        listed = data_usage.list_quotas(session, admin, data_usage.DataLimits())
+        assert [(one.type, one.name) for one in listed if one.room.running is not None] == [
+            ("organization", "acme"),
+            ("user", "acme.alice"),
+        ]
+        told = audit.list_audit(session, admin, audit.AuditFilter(action="organization:quota")).items
+        assert [entry.data for entry in told] == [
+            {"event": "quota.changed", "organization": "acme", "room": {"running": 9}},
+            {"event": "quota.changed", "user": "acme.alice", "room": {"running": 1}},
+        ]
+
+
+def test_an_array_beyond_a_quota_is_told_how_many_go_in(people: People) -> None:
+    limit_of(people, "user", queued=5)
+    submit(people)
+    with pytest.raises(Conflict, match="5 queued jobs") as told:
+        submit(people, array="0-9")
+    assert told.value.hint.startswith("the nearest that it lets in now: an array of 4; ")
+    submit(people, array="0-3")
+
+
+def test_no_bid_beyond_a_quota_is_proposed(people: People) -> None:
+    submit(people, "bob", gpu=2, bid=3)
+    waits = submit(people, gpu=2)
+    assert {"bid": 4} in [one.patch for one in why(people, waits, "alice").proposals]
+    limit_of(people, "user", bid=3)
+    assert [one.patch for one in why(people, waits, "alice").proposals if "bid" in one.patch] == []
 
 
 def test_a_bid_beyond_the_quota_is_refused_at_submit_and_afterwards(people: People) -> None:

@@ -102,6 +102,7 @@ def test_what_a_card_tells(library: PlayedLibrary) -> None:
     assert (gpu.cuda_version, gpu.driver, gpu.tensor_cores, gpu.trouble) == ("12.4", "550.54", True, None)
     assert gpu.spec().handover == "cdi"
     assert gpu.spec().nodes == []
+    assert (gpu.own_node, gpu.number) == ("/dev/nvidia0", "0"), "so that it is told in others' containers"
 
 
 def test_what_a_card_does_not_tell_is_unknown_and_not_zero(library: PlayedLibrary) -> None:
@@ -130,6 +131,8 @@ def test_the_instances_of_a_divided_card_are_devices_and_it_is_none(library: Pla
     assert [gpu.uuid for gpu in found] == ["MIG-SIMULATED-0", "MIG-SIMULATED-1", "GPU-SIMULATED-1"]
     assert [gpu.mem for gpu in found] == [10.0, 10.0, 80.0]
     assert found[0].capability == 8.0, "that of the card"
+    assert [gpu.number for gpu in found] == ["0:0", "0:1", "1"]
+    assert [gpu.own_node for gpu in found] == [None, None, "/dev/nvidia1"], "instances share that of their card"
 
 
 @pytest.mark.parametrize(

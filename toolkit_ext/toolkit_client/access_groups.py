@@ -32,7 +32,7 @@ if TYPE_CHECKING:
         WhoIsAllowed,
     )
     from toolkit_client.client import Client
-    from toolkit_client.data_models import Commit, DataSize, DataVersion, Quota, QuotaPatch
+    from toolkit_client.data_models import Commit, DataSize, DataVersion, Quota, QuotaPatch, RoomQuotaPatch
     from toolkit_client.models import NewUser, User
 
 __all__ = ["Accounts", "Audit", "DataSets", "Locks", "Organizations", "Quotas", "Roles", "Rules", "Teams", "Users"]
@@ -318,7 +318,7 @@ class DataSets(Group):
 
 
 class Quotas(Group):
-    """``client.quotas``: what the data of accounts takes and may take."""
+    """``client.quotas``: what accounts take and may take, and what the jobs of users and of the organization may hold."""
 
     def list(self) -> builtins.list[Quota]:
         return (self._client.call(data_calls.list_quotas())).items
@@ -327,8 +327,16 @@ class Quotas(Group):
         return self._client.call(data_calls.get_quota(account))
 
     def set(self, account: str, limits: QuotaPatch | Mapping[str, Any]) -> Quota:
-        """`limits` has the JSON keys ``dataLimit`` (bytes) and ``filesLimit``; null takes a limit away."""
+        """`limits` has the JSON keys ``dataLimit`` (bytes), ``filesLimit`` and ``room``; null takes a limit away."""
         return self._client.call(data_calls.set_quota(account, limits))
+
+    def get_of(self, holder: data_calls.RoomHolder, ref: str) -> Quota:
+        """Of the user or the organization that `ref` names."""
+        return self._client.call(data_calls.get_room_quota(holder, ref))
+
+    def set_of(self, holder: data_calls.RoomHolder, ref: str, limits: RoomQuotaPatch | Mapping[str, Any]) -> Quota:
+        """`limits` has the JSON key ``room``; null in it takes a limit away."""
+        return self._client.call(data_calls.set_room_quota(holder, ref, limits))
 
 
 def _time(value: datetime | None) -> str | None:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
         WhoIsAllowed,
     )
     from toolkit_client.async_client import AsyncClient
-    from toolkit_client.data_models import Commit, DataSize, DataVersion, Quota, QuotaPatch
+    from toolkit_client.data_models import Commit, DataSize, DataVersion, Quota, QuotaPatch, RoomQuotaPatch
     from toolkit_client.models import NewUser, User
 
 __all__ = [
@@ -308,7 +308,7 @@ class AsyncDataSets(AsyncGroup):
 
 
 class AsyncQuotas(AsyncGroup):
-    """``client.quotas``: what the data of accounts takes and may take."""
+    """``client.quotas``: what accounts take and may take, and what the jobs of users and of the organization may hold."""
 
     async def list(self) -> builtins.list[Quota]:
         return (await self._client.call(data_calls.list_quotas())).items
@@ -317,8 +317,18 @@ class AsyncQuotas(AsyncGroup):
         return await self._client.call(data_calls.get_quota(account))
 
     async def set(self, account: str, limits: QuotaPatch | Mapping[str, Any]) -> Quota:
-        """`limits` has the JSON keys ``dataLimit`` (bytes) and ``filesLimit``; null takes a limit away."""
+        """`limits` has the JSON keys ``dataLimit`` (bytes), ``filesLimit`` and ``room``; null takes a limit away."""
         return await self._client.call(data_calls.set_quota(account, limits))
+
+    async def get_of(self, holder: data_calls.RoomHolder, ref: str) -> Quota:
+        """Of the user or the organization that `ref` names."""
+        return await self._client.call(data_calls.get_room_quota(holder, ref))
+
+    async def set_of(
+        self, holder: data_calls.RoomHolder, ref: str, limits: RoomQuotaPatch | Mapping[str, Any]
+    ) -> Quota:
+        """`limits` has the JSON key ``room``; null in it takes a limit away."""
+        return await self._client.call(data_calls.set_room_quota(holder, ref, limits))
 
 
 def _time(value: datetime | None) -> str | None:

@@ -6,15 +6,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from toolkit_client.call import Call, body_of, make_call, new_key, page_reader, path_of, reader
 
 if TYPE_CHECKING:
-    from toolkit_client.data_models import Commit, DataSize, DataVersion, NewVersion, Quota, QuotaPatch
+    from toolkit_client.data_models import Commit, DataSize, DataVersion, NewVersion, Quota, QuotaPatch, RoomQuotaPatch
     from toolkit_client.models import Page
 
-__all__ = ["commit_data", "get_quota", "get_size", "get_version", "list_quotas", "list_versions", "set_quota"]
+__all__ = [
+    "RoomHolder",
+    "commit_data",
+    "get_quota",
+    "get_room_quota",
+    "get_size",
+    "get_version",
+    "list_quotas",
+    "list_versions",
+    "set_quota",
+    "set_room_quota",
+]
+
+#: Who besides accounts may have a quota.
+RoomHolder = Literal["user", "organization"]
 
 _MODELS = "data_models"
 
@@ -51,7 +65,7 @@ def get_size(ref: str, *, measure: bool = False) -> Call[DataSize]:
 
 
 def list_quotas() -> Call[Page[Quota]]:
-    """Of the accounts that the caller may see."""
+    """Of the accounts that the caller may see, and those that users and the organization have."""
     return make_call("GET", "/quotas", page_reader("Quota", _MODELS))
 
 
@@ -60,5 +74,15 @@ def get_quota(account: str) -> Call[Quota]:
 
 
 def set_quota(account: str, limits: QuotaPatch | Mapping[str, Any]) -> Call[Quota]:
-    """`limits` has the JSON keys ``dataLimit`` (bytes) and ``filesLimit``; null takes a limit away."""
+    """`limits` has the JSON keys ``dataLimit`` (bytes), ``filesLimit`` and ``room``; null takes a limit away."""
     return make_call("PATCH", path_of("quotas", account), reader("Quota", _MODELS), json=body_of(limits))
+
+
+def get_room_quota(holder: RoomHolder, ref: str) -> Call[Quota]:
+    """`ref` names the user, or the organization."""
+    return make_call("GET", path_of("quotas", holder, ref), reader("Quota", _MODELS))
+
+
+def set_room_quota(holder: RoomHolder, ref: str, limits: RoomQuotaPatch | Mapping[str, Any]) -> Call[Quota]:
+    """`limits` has the JSON key ``room``; null in it takes a limit away."""
+    return make_call("PATCH", path_of("quotas", holder, ref), reader("Quota", _MODELS), json=body_of(limits))

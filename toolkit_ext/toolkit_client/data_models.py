@@ -9,7 +9,7 @@ from pydantic import Field, StringConstraints
 
 from toolkit_client.wire import WireModel
 
-__all__ = ["Commit", "DataSize", "DataVersion", "NewVersion", "Quota", "QuotaPatch"]
+__all__ = ["Commit", "DataSize", "DataVersion", "NewVersion", "Quota", "QuotaPatch", "RoomLimits", "RoomQuotaPatch"]
 
 #: More than any volume has: what stands in a quota can be calculated with in every database.
 MOST = 2**60
@@ -64,7 +64,7 @@ class DataSize(WireModel):
 
 
 class RoomLimits(WireModel):
-    """What the jobs of an account and of those below it may hold at once; absent: no limit."""
+    """What the jobs of a user, of an account and those below it, or of the organization may hold at once; absent: no limit."""
 
     gpus: Annotated[int, Field(ge=0, le=10**6)] | None = None
     cpus: Annotated[float, Field(ge=0, le=10**6)] | None = None
@@ -77,14 +77,18 @@ class RoomLimits(WireModel):
 
 
 class Quota(WireModel):
-    """What the data of one account takes and may take, without what is in child accounts; and what its jobs may hold, with those
-    of child accounts."""
+    """What the jobs of an account with its child accounts, of a user, or of the organization may hold; and what the data of an
+    account takes and may take, without what is in child accounts."""
 
-    account: str = Field(description="full name")
-    account_id: str
-    data_used: int = Field(description="bytes on the disk, versions included")
+    type: Literal["account", "user", "organization"] = Field(description="whose it is")
+    name: str = Field(description="full name")
+    id: str
+    data_used: int | None = Field(
+        default=None,
+        description="bytes on the disk, versions included; this and what follows of data: of accounts only",
+    )
     data_limit: int | None = Field(default=None, description="bytes; absent: no limit")
-    files_used: int = Field(description="files and folders, versions included")
+    files_used: int | None = Field(default=None, description="files and folders, versions included")
     files_limit: int | None = None
     room: RoomLimits = Field(default_factory=RoomLimits)
     own: bool = Field(
@@ -96,8 +100,14 @@ class Quota(WireModel):
     )
 
 
+class RoomQuotaPatch(WireModel):
+    """Limits of a user or of the organization to set; null takes one away, what is absent stays."""
+
+    room: RoomLimits
+
+
 class QuotaPatch(WireModel):
-    """Limits to set; null takes one away, what is absent stays."""
+    """Limits of an account to set; null takes one away, what is absent stays."""
 
     data_limit: Annotated[int, Field(ge=0, le=MOST)] | None = None
     files_limit: Annotated[int, Field(ge=0, le=MOST)] | None = None

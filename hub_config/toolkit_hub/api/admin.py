@@ -17,7 +17,7 @@ __all__ = ["ROUTES"]
 async def doctor(call: Call) -> Checkup:
     await _authorise(call)
     context = call.context
-    return await examine(Patient(context.settings, context.store, context.engine))
+    return await examine(Patient(context.settings, context.store, context.engine, devices=context.devices.devices()))
 
 
 async def clean_up(call: Call) -> CleanUp:

@@ -14,7 +14,7 @@ from toolkit_hub.doctor.engine import check_engine
 from toolkit_hub.doctor.software import check_runtime, check_versions
 from toolkit_hub.doctor.storage import check_disk, check_secrets
 from toolkit_hub.doctor.units import check_ports, check_proxy, check_units
-from toolkit_hub.doctor.work import check_runs
+from toolkit_hub.doctor.work import check_gpus, check_runs
 
 __all__ = ["CHECKS", "Check", "Patient", "examine"]
 
@@ -29,6 +29,7 @@ CHECKS = (
     Check("database", check_database),
     Check("database: hub", check_hub_database),
     Check("runs", check_runs),
+    Check("gpus", check_gpus),
     Check("secrets", check_secrets),
     Check("urls", check_urls),
     Check("job hosts", check_job_hosts),

@@ -7,7 +7,7 @@ takes too long, or breaks, is a finding itself: the doctor answers whatever stat
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -16,6 +16,7 @@ from toolkit_client.admin_models import Checkup, Finding, FindingState
 from toolkit_client.errors import ToolkitError
 from toolkit_hub import clock
 from toolkit_hub.configure import Toolkit
+from toolkit_hub.queue.planning.capacity import Device
 from toolkit_hub.store import Store
 from toolkit_spawner.docker_api import Engine, EngineRefused, EngineUnavailable
 
@@ -32,12 +33,14 @@ Examine = Callable[["Patient"], Iterable[Finding]]
 
 @dataclass(frozen=True)
 class Patient:
-    """The site that is examined, and what both clocks said when its process began."""
+    """The site that is examined, and what both clocks said when its process began. `devices`: the GPUs as the service knows them;
+    None where another process asks."""
 
     site: Toolkit
     store: Store
     engine: Engine
     began: tuple[float, float] = PROCESS_BEGAN
+    devices: Sequence[Device] | None = None
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Runs that stay between two states: something that should move them does not."""
+"""Runs that stay between two states, which something should move and does not; and GPUs that nobody gets."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from toolkit_hub import clock
 from toolkit_hub.doctor.check import Patient, ok, warning
 from toolkit_hub.store.tables import Run
 
-__all__ = ["check_runs"]
+__all__ = ["check_gpus", "check_runs"]
 
 #: Time in which a run starts, or ends after it was killed; a pull of a large image may take longer.
 LONG = timedelta(minutes=5)
@@ -32,6 +32,19 @@ def check_runs(patient: Patient) -> Iterator[Finding]:
     if not stuck:
         running, waiting = counts.get(JobState.RUNNING, 0), counts.get(JobState.QUEUING, 0)
         yield ok("runs", f"{running} running, {waiting} waiting, none stuck between states")
+
+
+def check_gpus(patient: Patient) -> Iterator[Finding]:
+    if not patient.devices:
+        return
+    drained = [device for device in patient.devices if device.drained]
+    for device in drained[:5]:
+        words = f"GPU {device.uuid} ({device.model}) is out of use: {device.drained}"
+        yield warning(
+            "gpus", words[:500], "`toolkit gpu ls` shows all; it comes back by itself when the reason is gone"
+        )
+    if not drained:
+        yield ok("gpus", f"{len(patient.devices)}, all of them in use or free to be given out")
 
 
 def _stuck(session: Session) -> list[Run]:

@@ -20,7 +20,12 @@ from toolkit_hub import clock
 from toolkit_hub.domain import resolve
 from toolkit_hub.domain.access import Actor, authorise, visible
 from toolkit_hub.domain.changes import tell
-from toolkit_hub.domain.room_quotas import change_limits, limits_of_accounts
+from toolkit_hub.domain.room_quotas import (
+    change_limits,
+    limits_of_subjects,
+    quota_of_organization,
+    quotas_of_users,
+)
 from toolkit_hub.store.access_tables import Data
 from toolkit_hub.store.data_tables import DataQuota, DataUsage, JobMount
 from toolkit_hub.store.tables import Account, Job, Run
@@ -229,20 +234,21 @@ def limited_accounts(session: Session, limits: DataLimits, also: Iterable[str]) 
 
 
 def list_quotas(session: Session, actor: Actor, limits: DataLimits) -> list[Quota]:
-    """Of all accounts that the actor may see, by name."""
+    """Of the organization, if it has one, of all accounts that the actor may see, and of the users who have one, by name."""
     query = select(Account).where(visible(session, actor, "account:get", Account), Account.archived.is_(None))
     accounts = session.scalars(query.order_by(Account.full_name)).all()
     rooms = _rooms(session, [account.id for account in accounts], limits)
     own = set(session.scalars(select(DataQuota.account_id)))
-    jobs = limits_of_accounts(session, rooms)
-    return [_quota_to_wire(account, rooms[account.id], account.id in own, jobs.get(account.id)) for account in accounts]
+    jobs = limits_of_subjects(session, rooms)
+    of_accounts = [_quota_to_wire(one, rooms[one.id], one.id in own, jobs.get(one.id)) for one in accounts]
+    return [*quota_of_organization(session, actor), *of_accounts, *quotas_of_users(session, actor)]
 
 
 def get_quota(session: Session, actor: Actor, ref: str, limits: DataLimits) -> Quota:
     account = resolve.find_account(session, actor, ref)
     authorise(session, actor, "account:get", account.urn)
     own = session.get(DataQuota, account.id) is not None
-    jobs = limits_of_accounts(session, [account.id]).get(account.id)
+    jobs = limits_of_subjects(session, [account.id]).get(account.id)
     return _quota_to_wire(account, room_of(session, account.id, limits), own, jobs)
 
 
@@ -255,7 +261,7 @@ def set_quota(session: Session, actor: Actor, ref: str, patch: QuotaPatch, limit
     authorise(session, actor, "account:get", account.urn)
     authorise(session, actor, "organization:quota", actor.organization_id)
     if "room" in patch.model_fields_set:
-        change_limits(session, account.id, patch.room)
+        change_limits(session, "account", account.id, patch.room)
     if patch.model_fields_set & {"data_limit", "files_limit"}:
         _set_data_limits(session, account, patch, limits)
     told = patch.model_dump(mode="json", by_alias=True, exclude_unset=True)
@@ -277,8 +283,9 @@ def _set_data_limits(session: Session, account: Account, patch: QuotaPatch, limi
 
 def _quota_to_wire(account: Account, room: Room, own: bool, jobs: RoomLimits | None) -> Quota:
     return Quota(
-        account=account.full_name,
-        account_id=account.id,
+        type="account",
+        name=account.full_name,
+        id=account.id,
         data_used=room.bytes_used,
         data_limit=room.bytes_limit,
         files_used=room.files_used,

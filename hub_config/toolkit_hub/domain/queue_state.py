@@ -12,12 +12,13 @@ from sqlalchemy.orm import Session
 from toolkit_client.models import JobState
 from toolkit_hub import clock
 from toolkit_hub.domain.account_use import shares
+from toolkit_hub.domain.room_quotas import HOLDERS, holder_name
 from toolkit_hub.domain.site import Site
 from toolkit_hub.queue.planning.capacity import Capacity
 from toolkit_hub.queue.planning.limits import Limits, Quota
 from toolkit_hub.queue.planning.runs import Request, Room, RunClass, RunningRun, WaitingRun
 from toolkit_hub.queue.planning.state import QueueState, Rules
-from toolkit_hub.store.tables import Account, Job, Organization, RoomQuota, Run, User
+from toolkit_hub.store.tables import Account, Job, RoomQuota, Run
 
 __all__ = ["HOLDING", "limits_of", "read_state", "request_of", "waiting_runs"]
 
@@ -159,13 +160,16 @@ def _class_of(row: Any) -> RunClass:
 def limits_of(session: Session, site: Site) -> Limits:
     """The quotas of room, with the names that people know their holders by."""
     found: dict[str, dict[str, Quota]] = {"user": {}, "account": {}, "organization": {}}
-    names = {"user": User, "account": Account, "organization": Organization}
-    for row in session.scalars(select(RoomQuota)):
-        holder = session.get(names[row.subject_type], row.subject_id)
-        name = "" if holder is None else str(getattr(holder, "full_name", None) or getattr(holder, "name", ""))
-        found[row.subject_type][row.subject_id] = Quota(
-            name, row.gpus, row.cpus, row.mem, row.running, None, row.queued, row.bid
+    rows = session.scalars(select(RoomQuota)).all()
+    for kind, table in HOLDERS.items():
+        ids = [row.subject_id for row in rows if row.subject_type == kind]
+        names = (
+            {one.id: holder_name(one) for one in session.scalars(select(table).where(table.id.in_(ids)))} if ids else {}
         )
+        for row in rows:
+            if row.subject_type == kind:
+                amounts = (row.gpus, row.cpus, row.mem, row.running, None, row.queued, row.bid)
+                found[kind][row.subject_id] = Quota(names.get(row.subject_id, ""), *amounts)
     parents = dict(session.execute(select(Account.id, Account.parent_id).where(Account.parent_id.is_not(None))).all())
     above = {child: parent for child, parent in parents.items() if parent is not None} if found["account"] else {}
     return Limits(found["user"], found["account"], found["organization"], above)

@@ -14,7 +14,15 @@ from toolkit_hub.domain.queue_state import limits_of, request_of, waiting_runs
 from toolkit_hub.domain.resolve import find_role
 from toolkit_hub.domain.site import Site
 from toolkit_hub.policy.matching import carried
-from toolkit_hub.queue.planning import RunClass, WaitingRun, check_submit, impossible
+from toolkit_hub.queue.planning import (
+    Limits,
+    QuotaBlock,
+    RunClass,
+    WaitingRun,
+    check_submit,
+    impossible,
+    nearest_allowed,
+)
 from toolkit_hub.queue.planning import asked as asked_words
 from toolkit_hub.store.access_tables import Role
 from toolkit_hub.store.order_tables import JobArray
@@ -78,9 +86,22 @@ def check_quotas(
     queued = [other for other in waiting_runs(session) if but is None or other.run_id != but.runs[-1].id]
     block = check_submit(limits, run, (*queued, *[run] * (count - 1)))
     if block is not None:
-        raise Conflict(
-            f"the job is beyond {block.details()}", "`toolkit quota ls` shows the quotas; ask for less, or wait"
-        )
+        raise Conflict(f"the job is beyond {block.details()}", _nearest(limits, run, block, count))
+
+
+def _nearest(limits: Limits, run: WaitingRun, block: QuotaBlock, count: int) -> str:
+    """What would be let in instead of the run, or of `count` like it, that `block` keeps out."""
+    others = f"{block.shown_by()} shows the quota; {block.raised_by()} raises it, which takes organization:quota"
+    if block.what == "queued":
+        free = int(block.limit - block.used) + count - 1
+        if free > 0:
+            return f"the nearest that it lets in now: an array of {free}; {others}"
+        return f"wait until one of them has started; {others}" if block.limit else others
+    nearest = nearest_allowed(limits, run)
+    if nearest is None:
+        return others
+    bid = f", with a bid of {nearest.bid}" if nearest.bid != run.bid else ""
+    return f"the nearest that the quotas allow: {asked_words(nearest.request)}{bid}; {others}"
 
 
 def _not_here(spec: JobSpec) -> list[tuple[str, str]]:

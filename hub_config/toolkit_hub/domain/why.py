@@ -21,7 +21,19 @@ from toolkit_hub.domain.access import Actor, allowed, authorise
 from toolkit_hub.domain.jobs import find_job
 from toolkit_hub.domain.queue_state import read_state
 from toolkit_hub.domain.site import Site
-from toolkit_hub.queue.planning import Ahead, Change, Explanation, Holder, Proposal, RunClass, explain, plan, what_if
+from toolkit_hub.queue.planning import (
+    Ahead,
+    Change,
+    Explanation,
+    Holder,
+    Proposal,
+    QueueState,
+    QuotaBlock,
+    RunClass,
+    explain,
+    plan,
+    what_if,
+)
 from toolkit_hub.store.tables import Account, Job, Run
 
 __all__ = ["job_why"]
@@ -51,13 +63,24 @@ def job_why(session: Session, site: Site, actor: Actor, reference: str, promised
                 for s in found.short
             ],
             "holders": [eyes.holder(one) for one in found.holders],
-            "quota": found.quota.details() if found.quota else None,
+            "quota": _held_back(found.quota) if found.quota else None,
             "earliest": _time(found.estimate.earliest),
             "likely": _time(found.estimate.likely),
             "latest": _time(found.estimate.latest),
-            "proposals": [_proposal(one) for one in what_if(state, run_id, decided)],
+            "proposals": [_proposal(one) for one in what_if(state, run_id, decided, _highest_bid(state, run_id))],
         }
     )
+
+
+def _held_back(quota: QuotaBlock) -> str:
+    return f"{quota.details()}; {quota.raised_by()} raises it"
+
+
+def _highest_bid(state: QueueState, run_id: str) -> int | None:
+    """What the run's quotas let it bid."""
+    run = next(run for run in state.waiting if run.run_id == run_id)
+    scopes = state.limits.scopes(run.user, run.account, run.organization)
+    return min((quota.bid for _, _, quota in scopes if quota.bid is not None), default=None)
 
 
 class _Eyes:

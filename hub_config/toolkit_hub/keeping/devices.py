@@ -1,7 +1,8 @@
 """Keeps what is known of the GPUs up to date, and out of use what should not be given out.
 
 A device is *drained*, and stays in sight with the reason, when the driver reports trouble, when it vanishes, when a process
-that is no job's uses it, and when the driver does not answer at all: then nobody knows what is true.
+that is no job's uses it, and when the driver does not answer at all: then nobody knows what is true. What containers were
+given is compared elsewhere (`toolkit_hub.queue.container_devices`), and told here.
 """
 
 from __future__ import annotations
@@ -38,13 +39,21 @@ class DeviceKeeper:
         self._looking: asyncio.Task[tuple[list[Gpu], Mapping[str, DeviceReading]]] | None = None
         #: Devices on which a stranger was seen at the last look, by device: one look may meet a job that is just ending.
         self._suspects: dict[str, str] = {}
+        #: By device: why what containers were given keeps it out of use.
+        self._misgiven: dict[str, str] = {}
 
     def devices(self) -> tuple[Device, ...]:
         """For the planner."""
-        return tuple(_as_device(gpu) for gpu in self._known.values())
+        return tuple(_as_device(gpu) for gpu in self.gpus())
 
     def gpus(self) -> list[Gpu]:
-        return list(self._known.values())
+        return [replace(gpu, trouble=gpu.trouble or self._misgiven.get(uuid)) for uuid, gpu in self._known.items()]
+
+    def drain(self, reasons: Mapping[str, str]) -> None:
+        """Keep these devices, and of those before no others, out of use for the reasons given (`queue.container_devices`)."""
+        before = self.devices()
+        self._misgiven = dict(reasons)
+        self._changed_since(before)
 
     def read(self) -> Mapping[str, DeviceReading]:
         """By UUID; a device that does not answer is missing."""
@@ -77,6 +86,9 @@ class DeviceKeeper:
             self._take(found)
         if self._looking.done():
             self._looking = None
+        self._changed_since(before)
+
+    def _changed_since(self, before: tuple[Device, ...]) -> None:
         if self.devices() != before:
             self._tell(before)
             self._changed()

@@ -45,7 +45,7 @@ ACTIONS: dict[str, Action] = {
         Action("organization:get", "see the organization, its capacity and its queue", carried=True),
         Action("organization:set", "rename the organization"),
         Action("organization:maintain", "check the site's machine (doctor) and remove what is past its retention"),
-        Action("organization:quota", "set what accounts may take of the site"),
+        Action("organization:quota", "set what accounts, users and the organization may take of the site"),
         Action(
             "organization:metrics", "read the site's metrics: every running job's name, user and use of the machine"
         ),

@@ -21,11 +21,12 @@ from toolkit_hub import clock
 from toolkit_hub.domain import runs
 from toolkit_hub.domain.log_guard import cut_to_limits
 from toolkit_hub.queue.checkpoints import news
+from toolkit_hub.queue.container_devices import ContainerDevices
 from toolkit_hub.queue.hub_api import HubApi, HubRefused, HubUnavailable
 from toolkit_hub.queue.memory_peaks import MemoryPeaks
 from toolkit_hub.store import Store
 from toolkit_hub.store.tables import Run
-from toolkit_spawner.docker_api import ContainerState, Engine, EngineRefused, EngineUnavailable
+from toolkit_spawner.docker_api import ContainerState, Engine, EngineRefused, EngineUnavailable, container_name
 from toolkit_spawner.run_files import announce_end, remove_tree
 
 __all__ = ["Reconciler"]
@@ -65,9 +66,16 @@ class Reconciler:
     """One task for each run that needs something; calls for the same run while one works are merged into one more round."""
 
     def __init__(
-        self, store: Store, engine: Engine, hub: HubApi, instance: str, runs_dir: Path, stop_grace: int = 10
+        self,
+        store: Store,
+        engine: Engine,
+        hub: HubApi,
+        instance: str,
+        runs_dir: Path,
+        stop_grace: int,
+        container_devices: ContainerDevices,
     ) -> None:
-        self._store, self._engine, self._hub = store, engine, hub
+        self._store, self._engine, self._hub, self._container_devices = store, engine, hub, container_devices
         self._instance, self._runs_dir, self._stop_grace = instance, runs_dir, stop_grace
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._again: set[str] = set()
@@ -282,12 +290,13 @@ class Reconciler:
         for run in pending:
             self.poke(run.id)
         known = {run.server_name for run in pending}
-        for container in await self._engine.list_runs(self._instance):
+        containers = await self._engine.list_runs(self._instance)
+        for container in containers:
             if not container.run:
                 await self._remove_left_probe(container)
                 continue
             if container.run in known:
-                if container.running:
+                if container.running and container.name == container_name(container.run):
                     self.peaks.watch(container.run, container.id)
                 continue
             run_now = await self._store.read(runs.by_server_name, container.run)
@@ -296,6 +305,7 @@ class Reconciler:
                     "container %s of run %s belongs to no living run: removed", container.id[:12], container.run
                 )
                 await self._engine.remove(container.id)
+        await self._container_devices.compare(containers)
 
     async def _remove_left_probe(self, container: ContainerState) -> None:
         """One that showed an image's files to a hub that has died since; those in use are gone in a second."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.canned_service import CREATED, Service
+from tests.unit.canned_service import CREATED, ME, Service
 from tests.unit.cli.access_things import sent
 from tests.unit.cli.conftest import Cli
 from toolkit_client.data_models import Commit, DataSize, DataVersion, Quota, RoomLimits
@@ -90,7 +90,9 @@ def test_size_measured_now_waits_for_a_newer_one(cli: Cli, service: Service) -> 
 
 
 ROOM = RoomLimits(gpus=8, mem=64)
-QUOTA = Quota(account="acme.joe", account_id="a", data_used=5, data_limit=100, files_used=2, as_of=CREATED, room=ROOM)
+QUOTA = Quota(
+    type="account", name="acme.joe", id="a", data_used=5, data_limit=100, files_used=2, as_of=CREATED, room=ROOM
+)
 
 
 def test_quotas_are_listed_and_set(cli: Cli, service: Service) -> None:
@@ -100,9 +102,12 @@ def test_quotas_are_listed_and_set(cli: Cli, service: Service) -> None:
         ("PATCH", "/quotas/acme.joe"): QUOTA,
     }
     header, row = (line.split() for line in cli("quota", "ls").splitlines())
-    data, room = ["dataUsed", "dataLimit", "filesUsed", "filesLimit"], ["gpus", "cpus", "mem", "running", "queued"]
-    assert header == ["account", *data, *(f"room.{name}" for name in room), "asOf"]
-    assert row == ["acme.joe", "5", "100", "2", "-", "8", "-", "64", "-", "-", "2019-12-06T20:49:41Z"]
+    data, room = (
+        ["dataUsed", "dataLimit", "filesUsed", "filesLimit"],
+        ["gpus", "cpus", "mem", "running", "queued", "bid"],
+    )
+    assert header == ["type", "name", *data, *(f"room.{name}" for name in room), "asOf"]
+    assert row == ["account", "acme.joe", "5", "100", "2", "-", "8", "-", "64", "-", "-", "-", "2019-12-06T20:49:41Z"]
     table = cli("quota", "ls").splitlines()
     assert cli("quota", "ls", "acme.joe").splitlines() == table
     assert cli("quota", "set", "acme.joe", "--data-size", "1.5g", "--data-files", "none").splitlines() == table
@@ -116,4 +121,39 @@ def test_quotas_are_listed_and_set(cli: Cli, service: Service) -> None:
         cli("quota", "set", "acme.joe", *words, code=2)
     for words in ([], ["--data-size", "-1"], ["--data-size", "much"], ["--data-files", "1.5"]):
         cli("quota", "set", "acme.joe", *words, code=2)
+    assert len(service.seen) == seen
+
+
+def test_quotas_of_users_and_the_organization(cli: Cli, service: Service) -> None:
+    user = Quota(type="user", name="acme.joe", id="u", room=ROOM)
+    service.answers = {
+        ("GET", "/me"): ME,
+        ("GET", "/quotas/user/joe"): user,
+        ("PATCH", "/quotas/user/joe"): user,
+        ("GET", "/quotas/organization/o"): Quota(type="organization", name="acme", id="o"),
+        ("PATCH", "/quotas/organization/o"): Quota(type="organization", name="acme", id="o", room=ROOM),
+    }
+    assert cli("quota", "ls", "--user", "joe", "--fields", "type,name,room.gpus").splitlines()[1].split() == [
+        "user",
+        "acme.joe",
+        "8",
+    ]
+    assert cli("quota", "ls", "--organization", "--field", "room.gpus") == "-\n"
+    cli("quota", "set", "--user", "joe", "gpus=8", "bid=none")
+    cli("quota", "set", "gpus=8", "--organization")
+    assert [one.body for one in service.seen if one.method == "PATCH"] == [
+        {"room": {"gpus": 8, "bid": None}},
+        {"room": {"gpus": 8}},
+    ]
+    seen = len(service.seen)
+    for words in (
+        ["gpus=1"],
+        ["acme.joe", "--user", "joe", "gpus=1"],
+        ["--user", "joe", "--organization", "gpus=1"],
+        ["--user", "joe"],
+        ["--user", "joe", "--data-size", "1g"],
+        ["--organization", "gpus=1", "--data-files", "1"],
+    ):
+        cli("quota", "set", *words, code=2)
+    cli("quota", "ls", "acme.joe", "--user", "joe", code=2)
     assert len(service.seen) == seen

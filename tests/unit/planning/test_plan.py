@@ -184,9 +184,13 @@ def test_who_is_over_a_quota_waits_and_holds_back_nobody() -> None:
     block = decided.reasons["much"].quota
     assert block is not None
     assert (block.what, block.limit, block.used, block.asked, block.never) == ("gpus", 1, 0, 2, True)
-    assert words(decided.reasons["much"]) == "beyond the quota of user acme.ann: 1 GPU"
+    assert words(decided.reasons["much"]) == (
+        "beyond the quota of user acme.ann: 1 GPU (`toolkit quota ls --user acme.ann`)"
+    )
     fourth = plan(state(waiting("x", user="bob"), *(running(f"r{n}") for n in range(3)), limits=limits))
-    assert words(fourth.reasons["x"]) == "waiting for the quota of account acme.top: 3 running jobs"
+    assert words(fourth.reasons["x"]) == (
+        "waiting for the quota of account acme.top: 3 running jobs (`toolkit quota ls acme.top`)"
+    )
     assert fourth.reasons["x"].quota.details() == (  # type: ignore[union-attr]
         "the quota of account acme.top: 3 of 3 running jobs in use, and it asks for 1"
     )

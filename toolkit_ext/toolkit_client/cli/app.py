@@ -43,7 +43,7 @@ COMMANDS = {
     "organization": ("toolkit_client.cli.organization:organization", "Show the organization and its roles."),
     "ps": ("toolkit_client.cli.job_list:ps", "List your jobs that have not ended."),
     "queue": ("toolkit_client.cli.queue:queue", "Show what there is, what is held, and who waits."),
-    "quota": ("toolkit_client.cli.quota:quota", "Show and set what accounts may take."),
+    "quota": ("toolkit_client.cli.quota:quota", "Show and set what accounts, users and the organization may take."),
     "role": ("toolkit_client.cli.role:role", "Create and change roles, their members, policies and keys."),
     "rule": ("toolkit_client.cli.rule:rule", "Ask who may do what, and why."),
     "ssh": ("toolkit_client.cli.ssh:ssh", "A shell in a job by ssh; jobs as hosts for ssh, VS Code and others."),

@@ -24,7 +24,7 @@ from toolkit_hub.queue.planning.capacity import Capacity, Device, Node
 from toolkit_hub.queue.planning.estimate import Estimate, estimate
 from toolkit_hub.queue.planning.fair_share import AccountShare, Costs, decayed
 from toolkit_hub.queue.planning.impossible import Impossible, impossible
-from toolkit_hub.queue.planning.limits import Limits, Quota, QuotaBlock, check_submit
+from toolkit_hub.queue.planning.limits import Limits, Quota, QuotaBlock, check_submit, nearest_allowed
 from toolkit_hub.queue.planning.order import why_ahead
 from toolkit_hub.queue.planning.plan import Plan, Preemption, Start, plan
 from toolkit_hub.queue.planning.preempt import Victim
@@ -71,6 +71,7 @@ __all__ = [
     "estimate",
     "explain",
     "impossible",
+    "nearest_allowed",
     "plan",
     "verify",
     "what_if",

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from toolkit_hub.queue.planning.capacity import EPSILON
-from toolkit_hub.queue.planning.runs import RunClass, RunningRun, WaitingRun
+from toolkit_hub.queue.planning.runs import Request, RunClass, RunningRun, WaitingRun
 
-__all__ = ["Limits", "Quota", "QuotaBlock", "Usage", "check_submit"]
+__all__ = ["Limits", "Quota", "QuotaBlock", "Usage", "check_submit", "nearest_allowed"]
 
 #: What a quota counts, in the order in which a refusal names the first one.
 _COUNTED = ("gpus", "cpus", "mem", "running", "interactive")
@@ -95,8 +95,21 @@ class QuotaBlock:
 
     def details(self) -> str:
         """With the numbers of now."""
-        amounts = f"{self.used:g} of {self.limit_in_words()} in use, and it asks for {self.asked:g}"
+        in_use = "" if self.never else f"{self.used:g} of "
+        amounts = f"{in_use}{self.limit_in_words()}{'' if self.never else ' in use'}, and it asks for {self.asked:g}"
         return f"the quota of {self.holder()}: {amounts}"
+
+    def shown_by(self) -> str:
+        """The command that shows the quota."""
+        return f"`toolkit quota ls {self._as_arguments()}`"
+
+    def raised_by(self) -> str:
+        """The command that raises it."""
+        return f"`toolkit quota set {self._as_arguments()} {self.what}=N`"
+
+    def _as_arguments(self) -> str:
+        name = self.name or self.scope
+        return {"user": f"--user {name}", "organization": "--organization"}.get(self.kind, name)
 
 
 class _Scope:
@@ -148,6 +161,14 @@ class Usage:
                 if amounts[place] and used + amounts[place] > limit + EPSILON:
                     return self._blocked(scope, place, limit, amounts[place])
         return None
+
+    def ceiling(self, run: WaitingRun) -> tuple[float, ...]:
+        """What the run asks for, in the order of `_COUNTED`, and no more of anything than its quotas ever allow."""
+        most = list(_amounts(run))
+        for binding in self._bindings(run):
+            for place, limit in binding.limits:
+                most[place] = min(most[place], limit)
+        return tuple(most)
 
     def _part(self, run: WaitingRun, scope: _Scope) -> list[float] | None:
         """What the run would take of a quota, None if it does not come under it."""
@@ -208,3 +229,15 @@ def check_submit(limits: Limits, run: WaitingRun, queued: tuple[WaitingRun, ...]
             if count + 1 > quota.queued:
                 return QuotaBlock(kind, scope, quota.name, "queued", quota.queued, count, 1)
     return None
+
+
+def nearest_allowed(limits: Limits, run: WaitingRun) -> WaitingRun | None:
+    """The run with no more of anything than its quotas ever allow, its bid included; None where they allow no job at all."""
+    gpus, cpu, mem, running, interactive = Usage(limits).ceiling(run)
+    if min(cpu, mem) <= 0 or min(running, interactive) < 1:
+        return None
+    asks = run.request
+    request = replace(asks, gpu=int(gpus), cpu=cpu, mem=mem) if gpus else Request(cpu, mem)
+    scopes = limits.scopes(run.user, run.account, run.organization)
+    bids = [quota.bid for _, _, quota in scopes if quota.bid is not None]
+    return replace(run, request=request, bid=min([run.bid, *bids]))

@@ -86,7 +86,5 @@ def _filters(request: Request) -> str:
 
 
 def _quota(block: QuotaBlock) -> str:
-    limit = block.limit_in_words()
-    if block.never:
-        return f"beyond the quota of {block.holder()}: {limit}"
-    return f"waiting for the quota of {block.holder()}: {limit}"
+    beginning = "beyond" if block.never else "waiting for"
+    return f"{beginning} the quota of {block.holder()}: {block.limit_in_words()} ({block.shown_by()})"
