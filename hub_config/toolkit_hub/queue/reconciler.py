@@ -40,7 +40,8 @@ START_ATTEMPTS = 3
 FIRST_RETRY_S, LONGEST_RETRY_S = 0.5, 15.0
 #: Seconds until the hub is asked again when it is still busy with a server.
 HUB_BUSY_S = 0.5
-
+#: Ending of a task's name: one that waits until the run may be cleaned up after.
+CLEAN_UP = "/clean-up"
 #: A run that was admitted longer ago than this is not being started for the first time.
 FRESH = timedelta(seconds=5)
 #: A container that shows an image's files and is older than this was left behind.
@@ -105,7 +106,7 @@ class Reconciler:
     def _poke_after_starts(self, run_id: str) -> None:
         """Look after an ended run when those that got its room have started. It waits for them outside of the rounds, of
         which there are only so many at once."""
-        key = f"{run_id}/clean-up"
+        key = run_id + CLEAN_UP
         if key not in self._tasks:
             self._tasks[key] = asyncio.create_task(self._wait_for_starts(run_id, key))
 
@@ -351,6 +352,8 @@ class Reconciler:
         """Wait for the rounds that have begun, and begin no more by ourselves; for a clean shutdown."""
         for timer in self._timers.values():
             timer.cancel()
+        for key in [key for key in self._tasks if key.endswith(CLEAN_UP)]:
+            self._tasks.pop(key).cancel()  # the next service's first round cleans up
         while self._tasks:
             await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
