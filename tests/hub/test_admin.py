@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import sys
 from datetime import timedelta
@@ -37,6 +38,9 @@ def test_a_site_in_order(site: RunningSite) -> None:
     same = local_doctor(site, "--format", "json")
     assert same.returncode == 0
     assert {item["check"] for item in json.loads(same.stdout)["items"]} == set(found)
+    hub = sqlite3.connect(f"file:{site.state / 'hub.sqlite'}?mode=ro", uri=True)
+    assert hub.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    hub.close()
 
 
 def test_administrators_only(site: RunningSite) -> None:

@@ -18,6 +18,7 @@ from toolkit_hub.domain.waiting_words import reasons_in_words
 from toolkit_hub.metrics.instruments import PLANNER_PASS
 from toolkit_hub.queue.planning.plan import plan
 from toolkit_hub.queue.reconciler import Reconciler
+from toolkit_hub.queue.starts_first import PLANNING
 from toolkit_hub.store import Store
 from toolkit_spawner.docker_api import Engine, EngineEvent, EngineUnavailable
 
@@ -80,6 +81,8 @@ class QueueLoop:
             try:
                 await self._stop_children()
                 await self._admit()
+                if not self._reconciler.changed.is_set():
+                    self._reconciler.starts.done(PLANNING)
             except Exception:
                 log.exception("admission failed; trying again")
                 self._look_now.set()  # it may have been carried out, with only its outcome lost
@@ -97,7 +100,7 @@ class QueueLoop:
         if admitted.outdated:
             self._reconciler.changed.set()
         for run_id in admitted.starts:
-            self._reconciler.poke(run_id)
+            self._reconciler.poke_admitted(run_id)
         for run_id in admitted.stops:
             self._reconciler.poke_cancelled(run_id)
         if (took := clock.monotonic() - began) > LONG_PASS_S:

@@ -22,8 +22,10 @@ from toolkit_hub.domain import runs
 from toolkit_hub.domain.log_guard import cut_to_limits
 from toolkit_hub.queue.checkpoints import news
 from toolkit_hub.queue.container_devices import ContainerDevices
+from toolkit_hub.queue.endings import REMOVED, ending_of, engine_time, has_ended
 from toolkit_hub.queue.hub_api import HubApi, HubRefused, HubUnavailable
 from toolkit_hub.queue.memory_peaks import MemoryPeaks
+from toolkit_hub.queue.starts_first import PLANNING, StartsFirst
 from toolkit_hub.store import Store
 from toolkit_hub.store.tables import Run
 from toolkit_spawner.docker_api import ContainerState, Engine, EngineRefused, EngineUnavailable, container_name
@@ -35,12 +37,12 @@ log = logging.getLogger("toolkit.reconciler")
 
 #: Times that the hub may refuse to start a run, without the spawner saying why, before the run fails.
 START_ATTEMPTS = 3
-REMOVED = "its container was removed from outside"
 #: Seconds until a run is looked after again when something did not answer: from the first number, doubling, to the second.
 FIRST_RETRY_S, LONGEST_RETRY_S = 0.5, 15.0
 #: Seconds until the hub is asked again when it is still busy with a server.
 HUB_BUSY_S = 0.5
-
+#: Ending of a task's name: one that waits until the run may be cleaned up after.
+CLEAN_UP = "/clean-up"
 #: A run that was admitted longer ago than this is not being started for the first time.
 FRESH = timedelta(seconds=5)
 #: A container that shows an image's files and is older than this was left behind.
@@ -87,6 +89,8 @@ class Reconciler:
         self.changed = asyncio.Event()
         #: Told of each container that runs.
         self.peaks = MemoryPeaks()
+        #: What clean-up waits for; the queue loop says when its pass is over.
+        self.starts = StartsFirst()
 
     def poke(self, run_id: str) -> None:
         """Look after this run now."""
@@ -96,10 +100,29 @@ class Reconciler:
             return
         self._tasks[run_id] = asyncio.create_task(self._work(run_id))
 
+    def poke_admitted(self, run_id: str) -> None:
+        """Start a run that was just given its room; clean-up of others waits for it."""
+        self.starts.begin(run_id)
+        self.poke(run_id)
+
     def poke_cancelled(self, run_id: str) -> None:
         """Look after a run that was just killed; when another round waits for its start, the hub is told to give that up."""
         if run_id in self._tasks and f"{run_id}/cancel" not in self._tasks:
             self._tasks[f"{run_id}/cancel"] = asyncio.create_task(self._cancel_start(run_id))
+        self.poke(run_id)
+
+    def _poke_after_starts(self, run_id: str) -> None:
+        """Look after an ended run when those that got its room have started. It waits for them outside of the rounds, of
+        which there are only so many at once."""
+        key = run_id + CLEAN_UP
+        if key not in self._tasks:
+            self._tasks[key] = asyncio.create_task(self._wait_for_starts(run_id, key))
+
+    async def _wait_for_starts(self, run_id: str, key: str) -> None:
+        try:
+            await self.starts.wait()
+        finally:
+            self._tasks.pop(key, None)
         self.poke(run_id)
 
     def _poke_later(self, run_id: str, delay: float) -> None:
@@ -124,6 +147,7 @@ class Reconciler:
             await self._failed(run_id, error)
         finally:
             self._tasks.pop(run_id, None)
+            self.starts.done(run_id)
             if run_id in self._again:  # it was poked while the round that failed was under way
                 self._again.discard(run_id)
                 self.poke(run_id)
@@ -164,8 +188,8 @@ class Reconciler:
             await self._start(view)
             return
         container = await self._engine.find(self._instance, view.server_name)
-        if view.state.alive and container is not None and _has_ended(container):
-            await self._end(view, _ending(container))
+        if view.state.alive and container is not None and has_ended(container):
+            await self._end(view, ending_of(container))
         elif view.cancelling:
             await self._cancel(view, container)
             return
@@ -177,9 +201,9 @@ class Reconciler:
     async def _start(self, view: _View) -> None:
         # Only a start that has been tried before can have left something; a fresh one need not ask.
         container = await self._engine.find(self._instance, view.server_name) if view.tried_before else None
-        if container is not None and _has_ended(container):
+        if container is not None and has_ended(container):
             # It ran and ended before anybody could say so.
-            await self._end(view, _ending(container))
+            await self._end(view, ending_of(container))
             await self._clean_up(view, container)
             return
         try:
@@ -250,8 +274,8 @@ class Reconciler:
         if container is not None and container.running:
             await self._engine.stop(container.id, await asyncio.to_thread(self._grace, view))
             container = await self._engine.find(self._instance, view.server_name)
-        await self._end(view, _ending(container) if container else runs.Ending(None))
-        await self._clean_up(view, container)
+        await self._end(view, ending_of(container) if container else runs.Ending(None))
+        self._poke_after_starts(view.run_id)
 
     def _grace(self, view: _View) -> int:
         """Seconds that it gets from SIGTERM on. One that is stopped for another run finds the time in a file of its own."""
@@ -263,6 +287,7 @@ class Reconciler:
     async def _end(self, view: _View, ending: runs.Ending) -> None:
         ending = replace(ending, peak_memory=self.peaks.last(view.server_name))
         if await self._store.write(runs.mark_ended, view.run_id, ending):
+            self.starts.begin(PLANNING)
             self.changed.set()
         self.peaks.forget(view.server_name)
 
@@ -309,7 +334,7 @@ class Reconciler:
 
     async def _remove_left_probe(self, container: ContainerState) -> None:
         """One that showed an image's files to a hub that has died since; those in use are gone in a second."""
-        created = _engine_time(container.created_at)
+        created = engine_time(container.created_at)
         if created is not None and clock.now() - created > PROBE_LIFE:
             await self._engine.remove(container.id)
 
@@ -321,31 +346,39 @@ class Reconciler:
 
     async def on_container_end(self, server_name: str) -> None:
         """A container of ours has ended: said at once, even while the hub still waits for its start to be answered."""
-        run = await self._store.read(runs.by_server_name, server_name)
-        if run is None:
+        view = await self._store.read(_view_by_name, server_name)
+        if view is None:
             return
         try:
-            view = await self._store.read(_view, run.id)
-            container = await self._engine.find(self._instance, server_name)
-            if view is not None and view.state.alive and container is not None and _has_ended(container):
-                await self._end(view, _ending(container))
+            container = await self._engine.find(self._instance, server_name) if view.state.alive else None
+            if container is not None and has_ended(container):
+                await self._end(view, ending_of(container))
         except (EngineUnavailable, EngineRefused) as error:
-            log.warning("run %s: %s", run.id, error)
+            log.warning("run %s: %s", view.run_id, error)
         finally:
-            self.poke(run.id)
+            self._poke_after_starts(view.run_id)
 
     async def drain(self) -> None:
         """Wait for the rounds that have begun, and begin no more by ourselves; for a clean shutdown."""
         for timer in self._timers.values():
             timer.cancel()
+        for key in [key for key in self._tasks if key.endswith(CLEAN_UP)]:
+            self._tasks.pop(key).cancel()  # the next service's first round cleans up
         while self._tasks:
             await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
 
 def _view(session: Session, run_id: str) -> _View | None:
     run = session.get(Run, run_id)
-    if run is None:
-        return None
+    return None if run is None else _view_of(run)
+
+
+def _view_by_name(session: Session, server_name: str) -> _View | None:
+    run = runs.by_server_name(session, server_name)
+    return None if run is None else _view_of(run)
+
+
+def _view_of(run: Run) -> _View:
     return _View(
         run_id=run.id,
         server_name=run.server_name,
@@ -364,31 +397,6 @@ def _say_delay(session: Session, run_id: str, reason: str) -> None:
     run = session.get(Run, run_id)
     if run is not None and run.state == JobState.QUEUED:
         runs.set_reasons(session, {run_id: f"starting, but {reason}; trying again"})
-
-
-def _has_ended(container: ContainerState) -> bool:
-    return not container.running and not container.created_only
-
-
-def _ending(container: ContainerState) -> runs.Ending:
-    """How it ended. One that is being removed was not left to its end: the toolkit removes only what is recorded."""
-    info = f"could not be started: {container.error}" if container.error else ""
-    return runs.Ending(
-        exit_code=None if container.removing else container.exit_code,
-        info=REMOVED if container.removing else info,
-        oom_killed=container.oom_killed,
-        interrupted=container.removing,
-        started=_engine_time(container.started_at),
-        ended=_engine_time(container.finished_at),
-    )
-
-
-def _engine_time(text: str) -> datetime | None:
-    """The engine's RFC 3339 with nanoseconds; its zero time means never."""
-    if text.startswith("0001-"):
-        return None
-    head, _, fraction = text.rstrip("Z").partition(".")
-    return datetime.fromisoformat(f"{head}.{(fraction or '0')[:6].ljust(6, '0')}+00:00")
 
 
 def _remove_scratch(run_dir: Path) -> None:
