@@ -126,7 +126,12 @@ def test_a_transfer_outlives_its_gate(
     else:
         assert outcome.interruptions >= 1
     assert _files(live if direction == "push" else there) == _files(source)
-    wait_until(lambda: not os.listdir(live.parent / "staging"), "the staging folder to be empty", explain=shaky.logs)
+    staging = live.parent / "staging"
+    wait_until(
+        lambda: not os.listdir(staging),
+        "the staging folder to be empty",
+        explain=lambda: f"{os.listdir(staging)}\n{shaky.logs()}",
+    )
     wait_until(shaky.is_ready, "the site to be ready again", 60, shaky.logs)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import threading
 from dataclasses import replace
@@ -23,6 +24,7 @@ from toolkit_client.errors import (
     PermissionDenied,
     ServiceUnavailable,
 )
+from toolkit_client.transfer.staging import MOMENT
 from toolkit_hub.domain import data, data_usage, data_versions, members, policies, roles
 from toolkit_hub.domain.access import Actor
 from toolkit_hub.domain.data_usage import DataLimits
@@ -276,6 +278,23 @@ def test_what_broken_commits_and_pushes_leave_is_removed_in_time(site: Site, mon
     assert asyncio.run(sweep(site)) == [whole, "upload"]
     assert site.versions() == sorted([made.id, f"{made.id}.list"])
     assert os.listdir(site.volumes.staging(site.id)) == []
+
+
+def test_what_a_killed_push_was_writing_is_removed_unless_one_is_on_its_way(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = site.volumes.staging(site.id) / f"{MOMENT}1"
+    written.touch()
+    assert asyncio.run(sweep(site)) == []
+    monkeypatch.setattr(garbage, "MOMENT_GRACE_S", -1)
+    staging = os.open(written.parent, os.O_RDONLY)
+    fcntl.flock(staging, fcntl.LOCK_SH)
+    with pytest.raises(LeftAlone, match="on its way"):
+        asyncio.run(sweep(site))
+    assert written.exists()
+    os.close(staging)
+    assert asyncio.run(sweep(site)) == [written.name]
+    assert not written.exists()
 
 
 # --- use and quotas -------------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from toolkit_client.transfer.staging import MOMENT, clear_unused
 from toolkit_hub import clock
 from toolkit_hub.domain import data_versions, retention
 from toolkit_hub.garbage.sweep import Due, Ground, LeftAlone, Who
@@ -32,6 +33,8 @@ BEGIN_GRACE_S = 3600
 NAMELESS_GRACE_S = 7 * 86400
 #: Seconds for which what was pushed in part waits for the rest.
 STAGED_GRACE_S = 7 * 86400
+#: Seconds for which files of the moment stay that a killed push has left, where no push comes that clears them.
+MOMENT_GRACE_S = 3600
 
 
 async def unfinished_versions(ground: Ground, limit: int) -> list[Due]:
@@ -98,7 +101,7 @@ def _unlocked(manifest: Path) -> Iterator[None]:
 
 
 async def staged(ground: Ground, limit: int) -> list[Due]:
-    """What pushes have left in `staging`, and nobody has touched for a week."""
+    """What pushes have left in `staging`, and nobody has touched for long."""
     found = await asyncio.to_thread(_staged, ground, limit)
     return [_leftover(ground, path) for path in found]
 
@@ -115,18 +118,30 @@ def _staged(ground: Ground, limit: int) -> list[Path]:
 
 def _is_idle(path: Path) -> bool:
     inside = [path / name for name in _listed(path)] if path.is_dir() and not path.is_symlink() else []
-    return all(_age(one) > STAGED_GRACE_S for one in (path, *inside))
+    grace = MOMENT_GRACE_S if path.name.startswith(MOMENT) else STAGED_GRACE_S
+    return all(_age(one) > grace for one in (path, *inside))
 
 
 def _leftover(ground: Ground, path: Path) -> Due:
     name = f"{path.parent.parent.name}/{path.name}"
-    reason = "the push that it belongs to has not gone on for a week"
+    of_the_moment = path.name.startswith(MOMENT)
+    reason = "the push that " + ("wrote it was killed" if of_the_moment else "it belongs to has not gone on for a week")
 
     async def remove(who: Who) -> None:
-        await asyncio.to_thread(_remove, path)
+        await asyncio.to_thread(_clear if of_the_moment else _remove, path)
         await _record(ground, "staged-data", name, reason, who)
 
     return Due("staged-data", name, reason, remove)
+
+
+def _clear(path: Path) -> None:
+    """Raises `LeftAlone` while a push holds the folder."""
+    staging = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        if not clear_unused(staging):
+            raise LeftAlone("a push is on its way")
+    finally:
+        os.close(staging)
 
 
 # --- files ----------------------------------------------------------------------------------------------------------------

@@ -192,6 +192,29 @@ def test_a_large_file_goes_on_where_it_was_cut(ends: Ends) -> None:
     assert list(ends.staging.iterdir()) == []
 
 
+@pytest.mark.parametrize("first", ["whole", "given up"])
+def test_a_file_that_somebody_else_was_sending_leaves_nothing(ends: Ends, first: str) -> None:
+    """As a client whose connection has gone, and who sends again while the other end still waits for the rest."""
+    content = random.Random(1).randbytes(3 * MIB)
+    (ends.source / "big").write_bytes(content)
+    with Beneath(ends.source) as source:
+        stream = b"".join(Sender(source).blocks([Wanted(entry) for entry in walk(source)]))
+    staging = os.open(ends.staging, os.O_RDONLY)
+    with Beneath(ends.target) as one, Beneath(ends.target) as two:
+        cut, whole = Receiver(one, staging), Receiver(two, staging)
+        cut.feed(stream[: 2 * MIB])
+        whole.feed(stream[: 2 * MIB])
+        assert len(list(ends.staging.iterdir())) == 2
+        if first == "given up":
+            cut.close()
+        whole.feed(stream[2 * MIB :])
+        cut.close()
+        whole.close()
+    os.close(staging)
+    assert (ends.target / "big").read_bytes() == content
+    assert list(ends.staging.iterdir()) == []
+
+
 def test_a_half_sent_file_that_was_spoilt_does_not_arrive(ends: Ends) -> None:
     (ends.source / "big").write_bytes(random.Random(1).randbytes(3 * MIB))
     ends.sync(cut=2 * MIB + 1000)

@@ -37,6 +37,8 @@ class Incoming:
         self._digest = Digest(entry.size)
         self._kept = False
         self._began = 0
+        #: The half-sent file that somebody else was writing when this one began.
+        self._other = ""
 
     @classmethod
     def thrown_away(cls, entry: Entry, why: str) -> Incoming:
@@ -59,6 +61,7 @@ class Incoming:
             if offset:
                 raise Refused("somebody else sends the same file just now", "partial") from None
             made = cls(entry, staging, fresh, os.open(fresh, CREATE, 0o600, dir_fd=staging), sparse=sparse)
+            made._other = kept
         try:
             made._go_on(offset)
         except BaseException:
@@ -120,6 +123,16 @@ class Incoming:
                 kept = self.at // CHUNK_SIZE * CHUNK_SIZE - self._began
         self.let_go()
         return kept
+
+    def drop_other(self) -> None:
+        """It was put in its place: what somebody else has given up of the same file goes, for nobody goes on with that."""
+        if self._other:
+            with contextlib.suppress(PartialBusy, OSError):
+                file = open_partial(self._staging, self._other)
+                try:
+                    os.unlink(self._other, dir_fd=self._staging)
+                finally:
+                    os.close(file)
 
     def let_go(self) -> None:
         """Close it as it is: it was put in its place."""

@@ -37,11 +37,12 @@ from toolkit_client.transfer.records import (
 )
 from toolkit_client.transfer.remove import open_up, remove_path
 from toolkit_client.transfer.sender import open_file
-from toolkit_client.transfer.walk import FILE, FOLDER, LINK, Entry
+from toolkit_client.transfer.staging import MOMENT
+from toolkit_client.transfer.walk import FILE, FOLDER, LINK, Entry, entry_at
 
 __all__ = ["PARTIAL", "Receiver", "Sums", "points_outside"]
 
-#: How the names of half-sent files begin in a staging folder; others there are of the moment.
+#: How the names of half-sent files begin in a staging folder.
 PARTIAL = "p-"
 #: Of more problems than this only the number is kept.
 _TOLD_PROBLEMS = 200
@@ -98,7 +99,7 @@ class Receiver:
         self._before_write = before_write
         self._done = done
         self._decoder = Decoder()
-        self._prefix = b"t-" + os.urandom(6).hex().encode() + b"-"
+        self._prefix = MOMENT.encode() + os.urandom(6).hex().encode() + b"-"
         self._number = 0
         self._umask = _umask()
         self._open: Incoming | None = None
@@ -143,7 +144,8 @@ class Receiver:
     def close(self) -> None:
         """End of the stream, whole or not: what was half sent stays in the staging folder, to be gone on with."""
         if self._open is not None:
-            self.sums.disk += self._open.close(drop=bool(self._open.bad))  # a half-sent file takes room as well
+            unneeded = bool(self._open.bad) or self._is_there(self._open.entry)
+            self.sums.disk += self._open.close(drop=unneeded)  # a half-sent file takes room as well
             self._open = None
         self._leave_folders(None)
 
@@ -256,6 +258,7 @@ class Receiver:
         try:
             self.sums.disk += whole.settle()
             self._place(whole.name, whole.entry)
+            whole.drop_other()
         except (Refused, NotFound, OSError) as error:
             self._drop(whole.name)
             self.sums.problem(path, (error.strerror or str(error)) if isinstance(error, OSError) else str(error))
@@ -263,6 +266,13 @@ class Receiver:
             whole.let_go()
         if record.mark:
             self.sums.changed.append(text_of_path(path))
+
+    def _is_there(self, entry: Entry) -> bool:
+        """Whether somebody else has sent the same file meanwhile: then nobody goes on with what came of it here."""
+        with contextlib.suppress(NotFound, OSError):
+            there = entry_at(self._beneath, entry.path)
+            return (there.kind, there.size, there.mtime_ns) == (FILE, entry.size, entry.mtime_ns)
+        return False
 
     # --- places -----------------------------------------------------------------------------------------------------
 

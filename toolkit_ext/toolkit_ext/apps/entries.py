@@ -17,6 +17,9 @@ __all__ = ["server_entries"]
 #: Settings of Node.js that an image may have for programs of its own.
 NODE_VARIABLES = ("NODE_OPTIONS", "NODE_PATH", "NODE_EXTRA_CA_CERTS")
 START_LIMIT_S = 60
+#: Lines that tmux keeps of each window, in the job's memory: a cell takes 5 bytes, and 28 with one of 16 million colours, so at
+#: 200 columns this is 10 MiB, or 53. Who wants more sets `history-limit` in the image's tmux.conf, or in an own one.
+HISTORY_LINES = 10_000
 #: No assistant that needs an account elsewhere, and no page about the editor at its start.
 EDITOR_SETTINGS = {
     "chat.disableAIFeatures": True,
@@ -55,7 +58,7 @@ def tmux_settings(home: Path) -> str:
             # Without it tmux starts log-in shells, which forget the image's PATH.
             f"set -g default-command {shlex.quote(shell())}",
             "set -g default-terminal screen-256color",
-            "set -g history-limit 50000",
+            f"set -g history-limit {HISTORY_LINES}",
             "set -g mouse on",
             *(f"source-file -q {shlex.quote(path)}" for path in own),
         ]

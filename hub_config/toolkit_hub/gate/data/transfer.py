@@ -16,6 +16,7 @@ from toolkit_client.transfer.receiver import Receiver
 from toolkit_client.transfer.records import CONTENT_TYPE, NOTE, Encoder
 from toolkit_client.transfer.sender import Sender, digest_of, open_file
 from toolkit_client.transfer.serving import asked_for, half_sent, listing_blocks, sums_of
+from toolkit_client.transfer.staging import hold, release
 from toolkit_client.transfer.walk import FILE, Entry, entry_at, order, walk
 from toolkit_hub.domain import data_usage
 from toolkit_hub.domain.data_content import record_change
@@ -190,7 +191,11 @@ async def push(call: DataCall) -> web.StreamResponse:
     """Take files in. The answer says what came of each that could not be taken."""
     volume = await call.volume(staging=True)
     try:
-        return await _Push(call, volume).run()
+        await call.threads.run(hold, volume.staging)
+        try:
+            return await _Push(call, volume).run()
+        finally:
+            await call.threads.run(release, volume.staging)
     finally:
         await asyncio.to_thread(volume.close)
 

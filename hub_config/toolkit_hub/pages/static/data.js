@@ -48,8 +48,23 @@ $("save").addEventListener("submit", async (event) => {
 
 // --- a question, with or without a field; the answer is null for no
 
+// The question that is open, or whose dialog was closed a moment ago.
+let asked = null;
+
+// Gives each question its own answer. The dialog's "close" comes with the next frame only: on a busy machine, the next question
+// may be open by then, or answered.
+function settle() {
+  asked?.resolve(asked.answer);
+  asked = null;
+}
+
+$("ask").addEventListener("close", () => $("ask").open || settle());
+$("ask").addEventListener("submit", (event) => {
+  if (event.submitter === $("ask-yes")) asked.answer = asked.given();
+});
+
 function ask({ title, words, yes, value = null, danger = false }) {
-  const dialog = $("ask");
+  settle();
   $("ask-title").textContent = title;
   $("ask-words").textContent = words;
   $("ask-yes").textContent = yes;
@@ -59,20 +74,11 @@ function ask({ title, words, yes, value = null, danger = false }) {
   field.required = value !== null;
   field.value = value ?? "";
   const before = field.value; // which may be less than the name: a field has no line ends
-  dialog.returnValue = "no";
-  dialog.showModal();
+  const given = () => (value === null ? true : value && field.value === before ? null : field.value);
+  $("ask").showModal();
   if (value !== null) field.select();
   else if (danger) $("ask-no").focus();
-  return new Promise((resolve) => {
-    dialog.addEventListener(
-      "close",
-      () => {
-        if (dialog.returnValue !== "yes" || (value && field.value === before)) return resolve(null);
-        resolve(value === null ? true : field.value);
-      },
-      { once: true },
-    );
-  });
+  return new Promise((resolve) => (asked = { given, answer: null, resolve }));
 }
 
 // --- folders and names
