@@ -42,7 +42,7 @@ class NvmlGpus:
     def _gpu(self, handle: Any, parent: Any, number: str, driver: str | None, cuda: str | None) -> Gpu:
         uuid = _uuid(handle)
         model = _told(pynvml.nvmlDeviceGetName, handle) or _told(pynvml.nvmlDeviceGetName, parent) or "unknown GPU"
-        memory = _told(pynvml.nvmlDeviceGetMemoryInfo, handle)
+        memory = _memory(handle)
         capability = _capability(_told(pynvml.nvmlDeviceGetCudaComputeCapability, parent))
         minor = _told(pynvml.nvmlDeviceGetMinorNumber, parent)
         nodes = (f"/dev/nvidia{minor}", CONTROL_NODE, *(node for node in MEMORY_NODES if Path(node).exists()))
@@ -106,6 +106,13 @@ def _uuid(handle: Any) -> str | None:
     return _told(pynvml.nvmlDeviceGetUUID, handle)
 
 
+def _memory(handle: Any) -> Any:
+    """As `nvidia-smi` counts it: what the driver keeps for itself is not used by anybody. Older drivers do not tell them apart."""
+    return _told(pynvml.nvmlDeviceGetMemoryInfo, handle, pynvml.nvmlMemory_v2) or _told(
+        pynvml.nvmlDeviceGetMemoryInfo, handle
+    )
+
+
 def _cuda_version(number: int | None) -> str | None:
     return None if number is None else f"{number // 1000}.{number % 1000 // 10}"
 
@@ -131,7 +138,7 @@ def _trouble(gpu: Any) -> str | None:
 
 def _reading(handle: Any, parent: Any) -> DeviceReading:
     rates = _told(pynvml.nvmlDeviceGetUtilizationRates, handle)
-    memory = _told(pynvml.nvmlDeviceGetMemoryInfo, handle)
+    memory = _memory(handle)
     processes = _told(pynvml.nvmlDeviceGetComputeRunningProcesses, handle)
     return DeviceReading(
         use=None if rates is None else float(rates.gpu),

@@ -23,6 +23,7 @@ from toolkit_hub.domain.gpu_list import gpu_list
 from toolkit_hub.domain.job_metrics import Window, job_metrics
 from toolkit_hub.keeping.devices import DeviceKeeper
 from toolkit_hub.metrics.sampler import Sampler
+from toolkit_hub.queue.container_devices import ContainerDevices
 from toolkit_hub.queue.loop import admit_now
 from toolkit_spawner.device_readings import DeviceReading
 from toolkit_spawner.docker_api import Engine
@@ -239,9 +240,11 @@ def image(client: Any, tmp_path: Path) -> Iterator[str]:
 
 
 def test_a_container_computes_on_its_own_device_and_sees_no_other(
-    inventory: NvmlGpus, gpu: Gpu, client: Any, image: str, tmp_path: Path
+    inventory: NvmlGpus, gpu: Gpu, client: Any, image: str, tmp_path: Path, people: People
 ) -> None:
-    keeper = DeviceKeeper(inventory)
+    """And as no run holds the device, the reconciler keeps it out of use for as long as the container is there."""
+    keeper, engine = DeviceKeeper(inventory), Engine()
+    watch = ContainerDevices(people.store, engine, "another-site", keeper.gpus, keeper.drain)
     made = []
     try:
         container, seen = inside(client, tmp_path, [gpu.spec()])
@@ -252,9 +255,14 @@ def test_a_container_computes_on_its_own_device_and_sees_no_other(
         for _ in range(2):
             asyncio.run(keeper.look())
         assert {device.drained for device in keeper.devices()} == {None}, "its process is in a container"
+        asyncio.run(watch.compare([]))
+        assert "given to the container" in str({one.uuid: one.drained for one in keeper.devices()}[gpu.uuid])
         other, seen = inside(client, tmp_path, [])
         made.append(other)
         assert seen == {"count": 0}
     finally:
         for container in made:
             client.remove_container(container, force=True)
+    asyncio.run(watch.compare([]))
+    assert {device.drained for device in keeper.devices()} == {None}
+    engine.close()
