@@ -1,6 +1,6 @@
-"""Keeps a GPU busy through the driver's own library: `load.py [GIB]`. Needs Python, the driver, and nothing else.
+"""Keeps a GPU busy through the driver's own library: `load.py GIB [for-ever]`. Needs Python, the driver, and nothing else.
 
-Prints a line of JSON with what it sees once it computes, and ends with its standard input.
+Prints a line of JSON with what it sees once it computes, and ends with its standard input, unless for ever.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ def main() -> None:
     done(cuda.cuMemsetD8_v2(memory, ctypes.c_ubyte(1), ctypes.c_size_t(size)))
     seen = {"count": count.value, "name": name.value.decode(), "uuid": f"GPU-{uuid.UUID(bytes=bytes(identity))}"}
     print(json.dumps({**seen, "pid": os.getpid()}), flush=True)
-    threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
+    if not sys.argv[2:]:
+        threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
     while True:
         done(cuda.cuMemsetD8_v2(memory, ctypes.c_ubyte(2), ctypes.c_size_t(size)))
         done(cuda.cuCtxSynchronize())

@@ -149,7 +149,7 @@ def _in_words(change: Change) -> str:
     if change.gpu_mem is not None:
         parts.append(f"GPUs of {change.gpu_mem:g} GiB")
     if change.cpu is not None:
-        parts.append(f"{change.cpu:g} CPUs")
+        parts.append(f"{change.cpu:g} CPU{'s' * (change.cpu != 1)}")
     if change.mem is not None:
         parts.append(f"{change.mem:g} GiB of memory")
     if change.run_class is not None:

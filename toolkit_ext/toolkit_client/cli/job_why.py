@@ -85,7 +85,7 @@ def _details(found: dict[str, Any]) -> list[str]:
         until = f"until {_time(one['until'])} at the latest" if one["until"] else "without a time limit"
         who = f"{one['account']}, job {one['job']}" if one["job"] else "a job that you may not see"
         gpus = f"{one['gpus']} GPU{'s' * (one['gpus'] > 1)}, " if one["gpus"] else ""
-        lines.append(f"held      {gpus}{one['cpu']:g} CPUs, {one['mem']:g} GiB {until}: {who}")
+        lines.append(f"held      {gpus}{one['cpu']:g} CPU{'s' * (one['cpu'] != 1)}, {one['mem']:g} GiB {until}: {who}")
     for one in found["ahead"]:
         lines.append(
             f"before    {one['job'] or 'a job that you may not see'}: {_BECAUSE.get(one['because'], one['because'])}"

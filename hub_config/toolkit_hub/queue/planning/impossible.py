@@ -45,7 +45,7 @@ def _reason(request: Request, capacity: Capacity) -> str:
     most_cpu = max((node.cpu for node in capacity.nodes), default=0.0)
     most_mem = max((node.mem for node in capacity.nodes), default=0.0)
     if request.cpu > most_cpu + EPSILON:
-        lacks.append(f"{request.cpu:g} CPUs, and no machine has more than {most_cpu:g}")
+        lacks.append(f"{request.cpu:g} CPU{'s' * (request.cpu != 1)}, and no machine has more than {most_cpu:g}")
     if request.mem > most_mem + EPSILON:
         lacks.append(f"{request.mem:g} GiB of memory, and no machine has more than {most_mem:g} GiB")
     if not lacks:
