@@ -107,7 +107,7 @@ def _uuid(handle: Any) -> str | None:
 
 
 def _memory(handle: Any) -> Any:
-    """As `nvidia-smi` counts it: what the driver keeps for itself is not used by anybody. Older drivers do not tell them apart."""
+    """As `nvidia-smi` counts it: what the driver keeps for itself is nobody's use. Older drivers do not tell them apart."""
     return _told(pynvml.nvmlDeviceGetMemoryInfo, handle, pynvml.nvmlMemory_v2) or _told(
         pynvml.nvmlDeviceGetMemoryInfo, handle
     )
