@@ -13,20 +13,12 @@ from pathlib import Path
 import pytest
 
 from tests.docker.run_container import wait_for
+from tests.support.echo import ECHO, free_port
 from toolkit_spawner.docker_api import Engine
 from toolkit_spawner.runtime.selftest import DATA, IMAGES, ensure_images
 from toolkit_spawner.runtime.trial import Trial, TrialFailed
 
 pytestmark = pytest.mark.engine
-
-ECHO = """import socket, sys
-listener = socket.socket(socket.AF_UNIX if sys.argv[1].startswith("/") else socket.AF_INET)
-listener.bind(sys.argv[1] if sys.argv[1].startswith("/") else ("127.0.0.1", int(sys.argv[1])))
-listener.listen()
-while True:
-    one = listener.accept()[0]
-    one.sendall(b"echo " + one.recv(100)); one.close()
-"""
 
 
 @pytest.fixture(scope="module")
@@ -73,12 +65,6 @@ def asked(family: int, address: object) -> bytes:
             return connection.recv(100)
 
     return bytes(wait_for("the forward", ask))
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_both_names_and_no_other(trial: Trial) -> None:

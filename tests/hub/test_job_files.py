@@ -34,16 +34,7 @@ def run(site: RunningSite, tmp_path: Path) -> Callable[..., str]:
     """A command in `tmp_path`; gives what it prints, or its error."""
 
     def run(*words: str, code: int = 0, stdin: str = "", user: str = "vera") -> str:
-        done = subprocess.run(
-            [TOOLKIT, *words],
-            env={**site.environment, "TOOLKIT_URL": site.url, "TOOLKIT_TOKEN": site.token(user)},
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-            cwd=tmp_path,
-        )
+        done = site.cli(*words, user=user, stdin=stdin, timeout=120, cwd=tmp_path)
         assert done.returncode == code, f"{words}: exit code {done.returncode}\n{done.stdout}{done.stderr}"
         return done.stdout if code == 0 else done.stderr
 

@@ -14,7 +14,7 @@ import aiohttp
 import httpx
 import pytest
 
-from tests.hub.app_forwards import TOOLKIT, Browser, app
+from tests.hub.app_forwards import Browser, app
 from tests.support.running_site import RunningSite, wait_until
 
 pytestmark = pytest.mark.engine
@@ -27,16 +27,7 @@ def toolkit(site: RunningSite, tmp_path_factory: pytest.TempPathFactory) -> Word
     folder = tmp_path_factory.mktemp("laptop")
 
     def run(*line: str, code: int = 0, user: str = "sela", cwd: Path = folder, stdin: str = "") -> str:
-        done = subprocess.run(
-            [TOOLKIT, *line],
-            env={**site.environment, "TOOLKIT_URL": site.url, "TOOLKIT_TOKEN": site.token(user)},
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-            cwd=cwd,
-        )
+        done = site.cli(*line, user=user, stdin=stdin, timeout=120, cwd=cwd)
         assert done.returncode == code, f"{line}: exit code {done.returncode}\n{done.stdout}{done.stderr}"
         return done.stdout.strip() if code == 0 else done.stderr.strip()
 

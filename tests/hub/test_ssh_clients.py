@@ -15,7 +15,8 @@ import paramiko
 import pytest
 
 from tests.hub.ssh_house import TOOLKIT, SshUser
-from tests.hub.test_ssh_site import ECHO, asked, free_port, in_background
+from tests.hub.test_ssh_site import asked, in_background
+from tests.support.echo import ECHO, free_port
 from tests.support.running_site import RunningSite
 
 pytestmark = pytest.mark.engine

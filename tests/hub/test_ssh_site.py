@@ -16,18 +16,10 @@ from pathlib import Path
 import pytest
 
 from tests.hub.ssh_house import TOOLKIT, SshUser
+from tests.support.echo import ECHO, free_port
 from tests.support.running_site import RunningSite, wait_until
 
 pytestmark = pytest.mark.engine
-
-ECHO = """import socket, sys
-listener = socket.socket(socket.AF_UNIX if sys.argv[1].startswith("/") else socket.AF_INET)
-listener.bind(sys.argv[1] if sys.argv[1].startswith("/") else ("127.0.0.1", int(sys.argv[1])))
-listener.listen()
-while True:
-    one = listener.accept()[0]
-    one.sendall(b"echo " + one.recv(100)); one.close()
-"""
 
 
 @pytest.fixture(scope="module")
@@ -46,12 +38,6 @@ def job(sue: SshUser) -> Iterator[str]:
     )
     yield made
     sue.kill(made)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def asked(user: SshUser, job: str, forwarding: subprocess.Popen[bytes], family: int, address: object) -> bytes:

@@ -197,7 +197,7 @@ class RunningSite:
         return self._tokens[user]
 
     def cli(
-        self, *words: str, user: str = "admin", stdin: str = "", timeout: float = 60
+        self, *words: str, user: str = "admin", stdin: str = "", timeout: float = 60, cwd: Path | None = None
     ) -> subprocess.CompletedProcess[str]:
         """The command line, as a process of its own."""
         return subprocess.run(
@@ -208,6 +208,7 @@ class RunningSite:
             text=True,
             timeout=timeout,
             check=False,
+            cwd=cwd,
         )
 
     def submit(self, *command: str, user: str = "admin", **spec: object) -> Job:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 from sqlalchemy.orm import Session
@@ -25,6 +25,7 @@ from toolkit_hub.queue.container_devices import ContainerDevices
 from toolkit_hub.queue.endings import REMOVED, ending_of, engine_time, has_ended
 from toolkit_hub.queue.hub_api import HubApi, HubRefused, HubUnavailable
 from toolkit_hub.queue.memory_peaks import MemoryPeaks
+from toolkit_hub.queue.run_view import RunView, view_by_name, view_of
 from toolkit_hub.queue.starts_first import PLANNING, StartsFirst
 from toolkit_hub.store import Store
 from toolkit_hub.store.tables import Run
@@ -43,25 +44,8 @@ FIRST_RETRY_S, LONGEST_RETRY_S = 0.5, 15.0
 HUB_BUSY_S = 0.5
 #: Ending of a task's name: one that waits until the run may be cleaned up after.
 CLEAN_UP = "/clean-up"
-#: A run that was admitted longer ago than this is not being started for the first time.
-FRESH = timedelta(seconds=5)
 #: A container that shows an image's files and is older than this was left behind.
 PROBE_LIFE = timedelta(seconds=60)
-
-
-@dataclass(frozen=True)
-class _View:
-    """What the row says."""
-
-    run_id: str
-    server_name: str
-    owner: str
-    title: str
-    state: JobState
-    cancelling: bool
-    server_removed: bool
-    tried_before: bool
-    stop_by: datetime | None
 
 
 class Reconciler:
@@ -170,7 +154,7 @@ class Reconciler:
     async def _cancel_start(self, run_id: str) -> None:
         """The round that waits for the start goes on when the hub has given it up, and sees the kill."""
         try:
-            view = await self._store.read(_view, run_id)
+            view = await self._store.read(view_of, run_id)
             if view is not None and view.cancelling:
                 await self._hub.remove_server(view.owner, view.server_name)
         except (HubUnavailable, HubRefused, ToolkitError) as error:
@@ -181,7 +165,7 @@ class Reconciler:
     # --- one run ------------------------------------------------------------------------------------------------------
 
     async def _reconcile(self, run_id: str) -> None:
-        view = await self._store.read(_view, run_id)
+        view = await self._store.read(view_of, run_id)
         if view is None or view.state == JobState.QUEUING:
             return
         if view.state == JobState.QUEUED and not view.cancelling:
@@ -198,7 +182,7 @@ class Reconciler:
             return
         await self._clean_up(view, container)
 
-    async def _start(self, view: _View) -> None:
+    async def _start(self, view: RunView) -> None:
         # Only a start that has been tried before can have left something; a fresh one need not ask.
         container = await self._engine.find(self._instance, view.server_name) if view.tried_before else None
         if container is not None and has_ended(container):
@@ -215,7 +199,7 @@ class Reconciler:
         if not new:
             await self._adopt(view)
 
-    async def _adopt(self, view: _View) -> None:
+    async def _adopt(self, view: RunView) -> None:
         """The hub has the server up, and its start was never recorded here."""
         container = await self._engine.find(self._instance, view.server_name)
         if container is not None and container.running:
@@ -224,10 +208,10 @@ class Reconciler:
                 runs.mark_started, view.server_name, container.id, container.ip, container.image, node_name
             )
 
-    async def _refused(self, view: _View, error: HubRefused) -> None:
+    async def _refused(self, view: RunView, error: HubRefused) -> None:
         """The spawner has told the service why it could not start, if it knew; else the hub's word counts after some tries."""
         count = self._refusals[view.run_id] = self._refusals.get(view.run_id, 0) + 1
-        now = await self._store.read(_view, view.run_id)
+        now = await self._store.read(view_of, view.run_id)
         if now is None or now.state != JobState.QUEUED:
             self._refusals.pop(view.run_id, None)
             self.poke(view.run_id)
@@ -241,17 +225,17 @@ class Reconciler:
             await self._end(view, runs.Ending(None, f"could not be started: {error.message}"))
             self.poke(view.run_id)
 
-    async def _has_owner_now(self, view: _View) -> bool:
+    async def _has_owner_now(self, view: RunView) -> bool:
         """The hub does not know the owner: a role's service user, or one who was just renamed. It is told."""
         try:
             await self._hub.change_user("make", view.owner)
         except HubRefused as error:
             log.warning("run %s: %s", view.run_id, error)
-            now = await self._store.read(_view, view.run_id)
+            now = await self._store.read(view_of, view.run_id)
             return now is not None and now.owner != view.owner
         return True
 
-    async def _keep_running(self, view: _View, container: ContainerState | None) -> None:
+    async def _keep_running(self, view: RunView, container: ContainerState | None) -> None:
         if container is None:
             await self._end(view, runs.Ending(None, REMOVED, interrupted=True))
             await self._clean_up(view, None)
@@ -259,7 +243,7 @@ class Reconciler:
             log.info("run %s: the hub has lost its server; starting it again adopts the container", view.run_id)
             await self._hub.start_server(view.owner, view.server_name, view.title)
 
-    async def _cancel(self, view: _View, container: ContainerState | None) -> None:
+    async def _cancel(self, view: RunView, container: ContainerState | None) -> None:
         """Stop the container, whether or not the hub answers. One that does not run yet may be on its way there: the hub is
         made to give its start up first, for what it starts after the run's end would be nobody's."""
         if container is None or container.created_only:
@@ -277,21 +261,21 @@ class Reconciler:
         await self._end(view, ending_of(container) if container else runs.Ending(None))
         self._poke_after_starts(view.run_id)
 
-    def _grace(self, view: _View) -> int:
+    def _grace(self, view: RunView) -> int:
         """Seconds that it gets from SIGTERM on. One that is stopped for another run finds the time in a file of its own."""
         if view.stop_by is None:
             return self._stop_grace
         announce_end(self._runs_dir / view.run_id, view.stop_by)
         return max(self._stop_grace, round((view.stop_by - clock.now()).total_seconds()))
 
-    async def _end(self, view: _View, ending: runs.Ending) -> None:
+    async def _end(self, view: RunView, ending: runs.Ending) -> None:
         ending = replace(ending, peak_memory=self.peaks.last(view.server_name))
         if await self._store.write(runs.mark_ended, view.run_id, ending):
             self.starts.begin(PLANNING)
             self.changed.set()
         self.peaks.forget(view.server_name)
 
-    async def _clean_up(self, view: _View, container: ContainerState | None) -> None:
+    async def _clean_up(self, view: RunView, container: ContainerState | None) -> None:
         """After the end is recorded: container, scratch home and the hub's server go; the log stays."""
         if container is not None:
             await self._engine.remove(container.id)
@@ -346,7 +330,7 @@ class Reconciler:
 
     async def on_container_end(self, server_name: str) -> None:
         """A container of ours has ended: said at once, even while the hub still waits for its start to be answered."""
-        view = await self._store.read(_view_by_name, server_name)
+        view = await self._store.read(view_by_name, server_name)
         if view is None:
             return
         try:
@@ -366,30 +350,6 @@ class Reconciler:
             self._tasks.pop(key).cancel()  # the next service's first round cleans up
         while self._tasks:
             await asyncio.gather(*self._tasks.values(), return_exceptions=True)
-
-
-def _view(session: Session, run_id: str) -> _View | None:
-    run = session.get(Run, run_id)
-    return None if run is None else _view_of(run)
-
-
-def _view_by_name(session: Session, server_name: str) -> _View | None:
-    run = runs.by_server_name(session, server_name)
-    return None if run is None else _view_of(run)
-
-
-def _view_of(run: Run) -> _View:
-    return _View(
-        run_id=run.id,
-        server_name=run.server_name,
-        owner=run.owner,
-        title=run.job.name or f"job {run.job_id[:8]}",
-        state=JobState(run.state),
-        cancelling=run.state == JobState.CANCELLING,
-        server_removed=run.server_removed,
-        stop_by=run.stop_by,
-        tried_before=run.queued is not None and clock.now() - run.queued > FRESH,
-    )
 
 
 def _say_delay(session: Session, run_id: str, reason: str) -> None:
