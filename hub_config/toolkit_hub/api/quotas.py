@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from toolkit_client.data_models import Quota, QuotaPatch, RoomQuotaPatch
 from toolkit_client.models import Page
 from toolkit_hub.api.routing import Call, Route
@@ -22,7 +24,9 @@ async def get(call: Call) -> Quota:
 
 async def set_(call: Call) -> Quota:
     account, patch = call.path_arguments["account"], call.body(QuotaPatch)
-    return await call.context.store.write(data_usage.set_quota, call.actor, account, patch, call.context.data_limits)
+    quota = await call.context.store.write(data_usage.set_quota, call.actor, account, patch, call.context.data_limits)
+    call.context.wake_queue()
+    return quota
 
 
 async def get_of_user(call: Call) -> Quota:
@@ -30,8 +34,7 @@ async def get_of_user(call: Call) -> Quota:
 
 
 async def set_of_user(call: Call) -> Quota:
-    user, patch = call.path_arguments["user"], call.body(RoomQuotaPatch)
-    return await call.context.store.write(room_quotas.set_room_quota, call.actor, "user", user, patch)
+    return await _set_room(call, "user", call.path_arguments["user"])
 
 
 async def get_of_organization(call: Call) -> Quota:
@@ -40,8 +43,14 @@ async def get_of_organization(call: Call) -> Quota:
 
 
 async def set_of_organization(call: Call) -> Quota:
-    name, patch = call.path_arguments["organization"], call.body(RoomQuotaPatch)
-    return await call.context.store.write(room_quotas.set_room_quota, call.actor, "organization", name, patch)
+    return await _set_room(call, "organization", call.path_arguments["organization"])
+
+
+async def _set_room(call: Call, kind: Literal["user", "organization"], name: str) -> Quota:
+    patch = call.body(RoomQuotaPatch)
+    quota = await call.context.store.write(room_quotas.set_room_quota, call.actor, kind, name, patch)
+    call.context.wake_queue()
+    return quota
 
 
 ROUTES = [

@@ -86,7 +86,8 @@ def _cgroups(facts: dict[str, Any]) -> Finding:
 def _gpus(facts: dict[str, Any]) -> Finding:
     if "nvidia" in (facts.get("Runtimes") or {}):
         return ok("engine: nvidia", "the NVIDIA runtime is installed")
-    return ok("engine: nvidia", "no NVIDIA runtime: jobs get no GPU (nvidia-container-toolkit brings it)")
+    words = "no NVIDIA runtime: GPUs are given as device nodes, and images need the driver's libraries themselves"
+    return ok("engine: nvidia", f"{words} (nvidia-container-toolkit brings both)")
 
 
 def _logs(facts: dict[str, Any]) -> Finding:
