@@ -25,6 +25,7 @@ from toolkit_client.transfer.link import Interrupted
 from toolkit_client.transfer.outcome import Outcome
 from toolkit_client.transfer.pull import STAGING, pull
 from toolkit_client.transfer.push import push
+from toolkit_client.transfer.staging import hold
 from toolkit_hub.domain import data_usage
 from toolkit_hub.store.access_tables import AuditEntry
 from toolkit_hub.store.data_tables import DataQuota
@@ -84,6 +85,25 @@ def test_there_and_back(house: DataHouse, local: Path, tmp_path: Path) -> None:
     assert picture(there) == picture(local)
     assert not (there / STAGING).exists()
     assert pull(house.link(), "images", b"", there).files == 0
+
+
+def test_pulls_into_the_same_folder_leave_each_other_what_they_need(
+    house: DataHouse, local: Path, tmp_path: Path
+) -> None:
+    """Whoever ends first leaves the folder of half-fetched files to the other one."""
+    (local / "file").write_bytes(os.urandom(3 * MIB))
+    push(house.link(), "images", local)
+    there = tmp_path / "there"
+    (there / STAGING).mkdir(parents=True)
+    staging = os.open(there / STAGING, os.O_RDONLY)
+    hold(staging)  # as a second pull does
+    (there / STAGING / "p-of-the-other").touch()
+    assert pull(house.link(), "images", b"", there).problems == []
+    assert sorted(os.listdir(there)) == [STAGING, "file"]
+    assert os.listdir(there / STAGING) == ["p-of-the-other"]
+    os.close(staging)
+    assert pull(house.link(), "images", b"", there).problems == []
+    assert os.listdir(there) == ["file"]
 
 
 def test_what_differs_is_sent_and_no_more(house: DataHouse, local: Path) -> None:

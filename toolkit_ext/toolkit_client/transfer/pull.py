@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import tempfile
 import threading
@@ -25,6 +26,7 @@ from toolkit_client.transfer.receiver import PARTIAL, Receiver, Sums
 from toolkit_client.transfer.records import CHUNK_SIZE, END, ENTRY, SMALL_SIZE, Encoder, file_key
 from toolkit_client.transfer.remove import remove_content, remove_path
 from toolkit_client.transfer.sender import Wanted
+from toolkit_client.transfer.staging import hold
 from toolkit_client.transfer.streams import SideStreams
 from toolkit_client.transfer.walk import FILE, FOLDER, OTHER, Entry, Problem, entry_at, walk
 
@@ -74,8 +76,8 @@ class _Pull:
                     for some in sums:
                         outcome.take({"files": some.files, "bytes": some.size, "removed": some.removed})
             again = self._settle(sums, outcome)
-        if not again:
-            self._clean_up()
+            if not again:
+                self._clean_up(local, staging)
         return not again
 
     @contextlib.contextmanager
@@ -301,10 +303,12 @@ class _Pull:
         self._tries[path] = self._tries.get(path, 0) + 1
         return self._tries[path] <= _AGAIN
 
-    def _clean_up(self) -> None:
-        with contextlib.suppress(OSError, NotFound), Beneath(self._local) as beneath:
-            remove_content(beneath, STAGING.encode())
-            os.rmdir(STAGING, dir_fd=beneath.root)
+    def _clean_up(self, local: Beneath, staging: int) -> None:
+        """Unless another pull into the same folder still needs it; it does it then."""
+        if staging >= 0 and _is_ours_alone(staging):
+            with contextlib.suppress(OSError, NotFound):
+                remove_content(local, STAGING.encode())
+                os.rmdir(STAGING, dir_fd=local.root)
 
 
 def _close_unread(coming: Future[BufferedIOBase]) -> None:
@@ -313,10 +317,26 @@ def _close_unread(coming: Future[BufferedIOBase]) -> None:
 
 
 def _staging(local: Beneath) -> int:
-    """The folder of half-fetched files, beside what is pulled. Raises OSError."""
-    with contextlib.suppress(FileExistsError):
-        os.mkdir(STAGING, 0o700, dir_fd=local.root)
-    return os.open(STAGING, FOLDER_FLAGS, dir_fd=local.root)
+    """The folder of half-fetched files, beside what is pulled, held until it is closed. Raises OSError."""
+    while True:
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(STAGING, 0o700, dir_fd=local.root)
+        staging = os.open(STAGING, FOLDER_FLAGS, dir_fd=local.root)
+        with contextlib.suppress(OSError):  # a file system without locks: then two pulls at once are their user's risk
+            hold(staging)
+        if os.fstat(staging).st_nlink:
+            return staging
+        os.close(staging)  # another pull has ended, and has removed it meanwhile
+
+
+def _is_ours_alone(staging: int) -> bool:
+    try:
+        fcntl.flock(staging, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _kept(staging: int, entry: Entry) -> int:
