@@ -11,10 +11,12 @@ import socket
 import stat
 import tempfile
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from tests.hub.gate_house import House
 from toolkit_client.access_models import NewData, NewPolicy
@@ -95,6 +97,16 @@ class DataHouse(House):
                 content = hashlib.sha256(Path(path).read_bytes()).hexdigest()
                 found[path] = (status.st_mode, status.st_mtime_ns, content)
         return found
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[DataHouse]:
+    """For one test."""
+    made = DataHouse(tmp_path / "state")
+    try:
+        yield made
+    finally:
+        made.stop()
 
 
 class CuttingLine:

@@ -11,7 +11,7 @@ import subprocess
 import tarfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from urllib.parse import quote
@@ -20,6 +20,7 @@ import httpx
 import pytest
 
 from tests.hub.data_house import SECRET, DataHouse
+from tests.hub.data_house import house as house  # the fixture
 from tests.unit.transfer.test_beneath import nest
 from toolkit_client.errors import Conflict, NotFound, ToolkitError
 from toolkit_client.transfer.compare import Options
@@ -32,15 +33,6 @@ from toolkit_hub.domain.data_tickets import TICKET_S, make_ticket
 from toolkit_spawner.hardening import CONTAINER_UID
 
 MIB = 1 << 20
-
-
-@pytest.fixture
-def house(tmp_path: Path) -> Iterator[DataHouse]:
-    made = DataHouse(tmp_path / "state")
-    try:
-        yield made
-    finally:
-        made.stop()
 
 
 def hostile(house: DataHouse) -> dict[str, str]:

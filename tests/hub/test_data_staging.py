@@ -7,12 +7,12 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.hub.data_house import DataHouse
+from tests.hub.data_house import house as house  # the fixture
 from tests.hub.gate_house import eventually
 from toolkit_client.transfer.outcome import Outcome
 from toolkit_client.transfer.progress import Progress
@@ -47,15 +47,6 @@ class Held(Progress):
     def passed(self, files: int, size: int) -> None:
         self.reached.set()
         assert self.go_on.wait(60)
-
-
-@pytest.fixture
-def house(tmp_path: Path) -> Iterator[DataHouse]:
-    made = DataHouse(tmp_path / "state")
-    try:
-        yield made
-    finally:
-        made.stop()
 
 
 @pytest.fixture

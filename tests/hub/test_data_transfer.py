@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.hub.data_house import CuttingLine, DataHouse
+from tests.hub.data_house import house as house  # the fixture
 from tests.hub.gate_house import eventually
 from tests.unit.transfer.test_beneath import nest
 from tests.unit.transfer.test_round_trip import picture
@@ -34,15 +35,6 @@ from toolkit_spawner.hardening import CONTAINER_UID
 
 MIB = 1 << 20
 QUICK = (0.01,) * 8
-
-
-@pytest.fixture
-def house(tmp_path: Path) -> Iterator[DataHouse]:
-    made = DataHouse(tmp_path / "state")
-    try:
-        yield made
-    finally:
-        made.stop()
 
 
 @pytest.fixture

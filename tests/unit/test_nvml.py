@@ -96,6 +96,29 @@ def library(monkeypatch: pytest.MonkeyPatch) -> Iterator[PlayedLibrary]:
     assert played.open == 0, "the library is closed again, whatever happens"
 
 
+def test_memory_is_counted_as_nvidia_smi_does_where_the_driver_can(
+    library: PlayedLibrary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without what the driver keeps for itself, which an older one counts as used."""
+    total = 80 * 2**30
+    newer = True
+
+    def read(_handle: Any, version: int | None = None) -> SimpleNamespace:
+        if version is None:
+            return SimpleNamespace(total=total, used=3 * 2**30)
+        if not newer:
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_FUNCTION_NOT_FOUND)
+        assert version == pynvml.nvmlMemory_v2
+        return SimpleNamespace(total=total, used=2 * 2**30)
+
+    monkeypatch.setattr(PlayedLibrary, "nvmlDeviceGetMemoryInfo", staticmethod(read))
+    (reading,) = NvmlGpus("cdi").readings().values()
+    assert reading.memory == 2 * 2**30
+    newer = False
+    (reading,) = NvmlGpus("cdi").readings().values()
+    assert reading.memory == 3 * 2**30
+
+
 def test_what_a_card_tells(library: PlayedLibrary) -> None:
     (gpu,) = NvmlGpus("cdi").gpus()
     assert (gpu.uuid, gpu.model, gpu.mem, gpu.capability) == ("GPU-SIMULATED-0", "SIMULATED A100", 80.0, 8.0)
